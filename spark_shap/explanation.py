@@ -1,0 +1,94 @@
+"""The result of explaining rows in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spark_shap.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Explanation"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Shapley values of n rows, with standard errors; names follow `shap.Explanation`.
+
+    Attributes
+    ----------
+    values
+        (n, M) for one output, (n, M, K) for K: contribution of each feature, in the output space.
+        ``base_values + values.sum(axis=1)`` is the prediction.
+    std_errors
+        Same shape: standard error of each value over the sampler's draws; 0 where it is exact.
+    base_values
+        (n,) or (n, K): the weighted mean prediction of the background, the same in every row.
+    predictions
+        (n,) or (n, K).
+    data
+        The rows as they were passed, without key columns.
+    feature_names, output_names
+        M and K names.
+    n_evaluations
+        (n,) model rows spent on each row.
+    method, method_reason
+        How the values were made, and why so.
+    output_space
+        ``"probability"``, ``"margin"`` or ``"prediction"``.
+    """
+
+    values: NDArray[np.float64]
+    std_errors: NDArray[np.float64]
+    base_values: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    data: Any
+    feature_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    n_evaluations: NDArray[np.intp]
+    method: str
+    method_reason: str
+    output_space: str
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        """Return shape, method and output space."""
+        return (
+            f"Explanation(values={self.values.shape}, method={self.method!r}, output_space={self.output_space!r}, "
+            f"outputs={list(self.output_names)})"
+        )
+
+    @property
+    def additivity_gap(self) -> NDArray[np.float64]:
+        """(n,) or (n, K): prediction minus base value minus the sum of the values."""
+        return np.asarray(self.predictions - self.base_values - self.values.sum(axis=1))
+
+    def to_shap(self) -> Any:
+        """Return a `shap.Explanation`, for `shap.plots`.
+
+        Raises
+        ------
+        MissingDependencyError
+            The package shap is not installed.
+        """
+        try:
+            import shap
+        except ImportError as error:
+            raise MissingDependencyError(
+                "to_shap() needs the package shap, which is optional: pip install shap"
+            ) from error
+        return shap.Explanation(
+            values=self.values,
+            base_values=self.base_values,
+            data=np.asarray(self.data),
+            error_std=self.std_errors,
+            feature_names=list(self.feature_names),
+            output_names=list(self.output_names) if self.values.ndim == 3 else None,
+        )
