@@ -1,0 +1,139 @@
+"""Explaining a Spark DataFrame, lazily, on classic sessions and Spark Connect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spark_shap.engine.session import column
+from spark_shap.engine.shipping import Carrier, dumps, load, ship
+from spark_shap.engine.worker import Columns, RejectLimit, explain_batches
+from spark_shap.errors import InputError
+from spark_shap.schema import ERROR, REJECT_COLUMNS, reserved_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+    from spark_shap.prepare import Prepared
+
+__all__ = ["check_columns", "explain_frame", "spark_schema"]
+
+
+@dataclass(frozen=True)
+class _ExplainPartition:
+    """The function that Spark runs; it holds where the method is, not the method."""
+
+    carrier: Carrier
+    columns: Columns
+    limit: RejectLimit | None
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Explain one partition; an empty one loads nothing."""
+        for first in batches:
+            if first.num_rows:
+                prepared = load(self.carrier)
+                yield from explain_batches(_chain(first, batches), prepared, columns=self.columns, limit=self.limit)
+
+
+def _chain(first: pa.RecordBatch, rest: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def check_columns(available: Sequence[str], columns: Columns, features: Sequence[str]) -> None:
+    """Check that the columns exist and that their names are free.
+
+    Raises
+    ------
+    InputError
+        A column is missing or uses a name of the output.
+    """
+    for role, names in (("key column", columns.key), ("keep column", columns.keep), ("feature", features)):
+        missing = [name for name in names if name not in available]
+        if missing:
+            raise InputError(
+                f"{role} {missing[0]!r} is not in the input ({len(missing)} missing: {', '.join(missing[:5])}); "
+                f"the input has {', '.join(available)}"
+            )
+    if not columns.key:
+        raise InputError("key: name at least one column that identifies a row")
+    travelling = [*columns.key, *columns.keep]
+    twice = [name for name in travelling if travelling.count(name) > 1]
+    taken = reserved_names(travelling)
+    if twice or taken:
+        what = f"{twice[0]!r} is named twice in key and keep" if twice else f"{taken[0]!r} is a column of the output"
+        raise InputError(f"key, keep: {what}; rename the column, or leave it out of keep")
+
+
+def spark_schema(frame: DataFrame, prepared: Prepared, columns: Columns) -> StructType:
+    """Return the schema of the explanation of a DataFrame."""
+    from pyspark.sql import types as t
+
+    fields = {field.name: field for field in frame.schema.fields}
+
+    def struct(kind: Any) -> StructType:
+        return t.StructType([t.StructField(name, kind) for name in prepared.feature_names])
+
+    error = t.StructType([t.StructField(name, t.StringType()) for name in REJECT_COLUMNS])
+    made = [
+        ("output", t.StringType()),
+        ("prediction", t.DoubleType()),
+        ("base_value", t.DoubleType()),
+        ("shap_values", struct(t.DoubleType())),
+        ("std_errors", struct(t.FloatType())),
+        ("n_evaluations", t.IntegerType()),
+        ("converged", t.BooleanType()),
+        ("additivity_gap", t.DoubleType()),
+    ]
+    return t.StructType(
+        [
+            *(t.StructField(name, fields[name].dataType) for name in columns.key),
+            *(t.StructField(name, kind) for name, kind in made),
+            *(t.StructField(name, fields[name].dataType) for name in columns.keep),
+            t.StructField(ERROR, error),
+        ]
+    )
+
+
+def explain_frame(
+    frame: DataFrame,
+    prepared: Prepared,
+    *,
+    columns: Columns,
+    partitions: int | None = None,
+    limit: RejectLimit | None = None,
+) -> DataFrame:
+    """Return the explanation of every row, lazily.
+
+    Parameters
+    ----------
+    frame
+        Rows with key, kept and feature columns.
+    prepared
+        The method.
+    columns
+        Which columns are keys and which are kept.
+    partitions
+        Spread the rows over so many partitions by the hash of their keys; None leaves them as they are.
+    limit
+        When a partition gives up early.
+
+    Returns
+    -------
+    DataFrame
+        Key columns, output, prediction, base_value, shap_values, std_errors, n_evaluations, converged,
+        additivity_gap, kept columns, error. One line a row and output; a row that could not be explained
+        is one line whose `error` says why.
+    """
+    check_columns(frame.columns, columns, prepared.feature_names)
+    wanted = dict.fromkeys([*columns.key, *columns.keep, *prepared.feature_names])
+    source = frame.select(*(column(frame, name) for name in wanted))
+    schema = spark_schema(frame, prepared, columns)
+    if partitions is not None:
+        source = source.repartition(partitions, *(column(source, name) for name in columns.key))
+    carrier = ship(frame.sparkSession, dumps(prepared))
+    return source.mapInArrow(_ExplainPartition(carrier, columns, limit), schema)

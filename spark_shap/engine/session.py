@@ -1,0 +1,142 @@
+"""Spark sessions: what one is, and how the command line makes one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from spark_shap.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+__all__ = ["column", "is_connect", "is_spark_frame", "make_session", "parallelism", "set_worker_python"]
+
+_log = logging.getLogger(__name__)
+_CONNECT_PARALLELISM = 16
+
+
+def is_spark_frame(value: Any) -> bool:
+    """Whether a value is a Spark DataFrame, classic or Connect, without importing pyspark.
+
+    On Spark 3.5 a Connect frame is no subclass of `pyspark.sql.DataFrame`, hence by module.
+    """
+    return type(value).__module__.startswith("pyspark.sql") and hasattr(value, "mapInArrow")
+
+
+def is_connect(value: Any) -> bool:
+    """Whether a DataFrame or session belongs to Spark Connect."""
+    return type(value).__module__.startswith("pyspark.sql.connect")
+
+
+def column(frame: DataFrame, name: str) -> Column:
+    """Return the top-level column of this very name, whatever characters the name has."""
+    return frame["`" + name.replace("`", "``") + "`"]
+
+
+def set_worker_python() -> None:
+    """Make Python workers of a local session use this interpreter.
+
+    pyspark takes whatever ``python3`` is first on the path, which often lacks pandas and pyarrow.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+
+
+def parallelism(spark: SparkSession) -> int:
+    """Return how many tasks run at a time, as far as the session tells."""
+    if not is_connect(spark):
+        return max(1, spark.sparkContext.defaultParallelism)
+    # A Connect client cannot see the cluster; more tasks than cores only cost a little time each.
+    return int(cast("str", spark.conf.get("spark.default.parallelism", str(_CONNECT_PARALLELISM))))
+
+
+def make_session(master: str | None, conf: Mapping[str, Any], *, delta: bool) -> SparkSession:
+    """Return the active session, or make one.
+
+    Under spark-submit and on platforms that bring a session, that session is used as it is. Otherwise a
+    local one is started, quiet, with Python workers of this interpreter.
+
+    Parameters
+    ----------
+    master
+        Spark master; ``local[*]`` when nothing else says.
+    conf
+        Spark settings.
+    delta
+        Whether Delta tables will be used: a session made here then loads Delta's jars.
+
+    Raises
+    ------
+    MissingDependencyError
+        pyspark, Java or delta-spark is missing.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingDependencyError(
+            "pyspark is not installed; on your own machine: pip install 'spark-shap[local]'"
+        ) from error
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    builder = SparkSession.builder.appName("spark-shap")
+    for name, value in conf.items():
+        builder = builder.config(name, str(value).lower() if isinstance(value, bool) else value)
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if master is not None:
+        builder = builder.master(master)
+    elif not submitted and "spark.remote" not in conf and "SPARK_REMOTE" not in os.environ:
+        builder = builder.master("local[*]")
+    if submitted or "spark.remote" in conf or "SPARK_REMOTE" in os.environ:
+        return builder.getOrCreate()
+    _require_java()
+    set_worker_python()
+    builder = _quiet(builder, conf)
+    if delta and "spark.jars.packages" not in conf and "spark.jars" not in conf:
+        builder = _with_delta(builder)
+    return builder.getOrCreate()
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    there = (Path(home, "bin", "java").exists() if home else False) or shutil.which("java")
+    if not there:
+        raise MissingDependencyError(
+            "Java is not found: Spark needs Java 17; install it (Debian: apt-get install openjdk-17-jre-headless) or "
+            "set JAVA_HOME"
+        )
+
+
+def _quiet(builder: SparkSession.Builder, conf: Mapping[str, Any]) -> SparkSession.Builder:
+    """Keep Spark's start-up chatter off the terminal; errors still show."""
+    defaults: dict[str, Any] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    defaults["spark.sql.shuffle.partitions"] = "8"  # 200 tiny tasks are most of a small local job's time
+    logging_file = files("spark_shap.engine") / "log4j2.properties"
+    defaults["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{logging_file}"
+    for name, value in defaults.items():
+        if name not in conf:
+            builder = builder.config(name, value)
+    return builder
+
+
+def _with_delta(builder: SparkSession.Builder) -> SparkSession.Builder:
+    """Add Delta's jar, of the installed delta-spark's version, and its two settings."""
+    try:
+        from delta import configure_spark_with_delta_pip
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Delta tables on your own Spark need delta-spark: pip install 'spark-shap[local]', or output.format=parquet"
+        ) from error
+    _log.info("Delta %s: its jars come from Maven at the first use", importlib.metadata.version("delta-spark"))
+    extension, catalog = "io.delta.sql.DeltaSparkSessionExtension", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+    builder = builder.config("spark.sql.extensions", extension).config("spark.sql.catalog.spark_catalog", catalog)
+    return configure_spark_with_delta_pip(builder)

@@ -1,0 +1,248 @@
+"""Explaining a partition: Arrow batches in, Arrow batches out, no Spark.
+
+Rows are gathered across Arrow batches into portions of a planned size, so that neither the model's
+block size nor memory depends on how the input was cut. A row that cannot be explained leaves as a row
+with an error; none is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from spark_shap.core.game import Failure
+from spark_shap.engine.keys import hash_columns
+from spark_shap.errors import TooManyRejectsError
+from spark_shap.models.conform import conform, frame_from_arrow
+from spark_shap.schema import ERROR, REJECT_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_shap.core.attribution import Attributions
+    from spark_shap.prepare import Prepared
+
+__all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema"]
+
+_GUARD_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which input columns are what.
+
+    Attributes
+    ----------
+    key
+        Key columns, in order.
+    keep
+        Columns that travel to the output unchanged.
+    """
+
+    key: tuple[str, ...]
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RejectLimit:
+    """When a partition gives up early.
+
+    Attributes
+    ----------
+    share
+        Largest share of rejected rows, or None.
+    count
+        Largest number of rejected rows, or None.
+    """
+
+    share: float | None = None
+    count: int | None = None
+
+    def check(self, n_rows: int, failures: Sequence[str]) -> None:
+        """Raise when the rows seen so far cannot belong to a run within the limit.
+
+        A partition is a random part of the input, so that four standard deviations above the limit, after
+        at least 200 rows, leave no doubt.
+        """
+        n_bad = len(failures)
+        over = self.count is not None and n_bad > self.count
+        if self.share is not None and n_rows >= _GUARD_ROWS:
+            slack = 4.0 * np.sqrt(max(self.share, 1.0 / n_rows) * n_rows)
+            over = over or n_bad > self.share * n_rows + slack
+        if over:
+            limit = f"{self.count} rows" if self.count is not None else f"{self.share:.4g} of the rows"
+            shown = "; ".join(dict.fromkeys(failures[:200]))[:1500]
+            raise TooManyRejectsError(
+                f"{n_bad} of the first {n_rows} rows of a partition cannot be explained, more than max_rejects allows "
+                f"({limit}). First messages: {shown}"
+            )
+
+
+def output_schema(prepared: Prepared, columns: Columns, source: pa.Schema) -> pa.Schema:
+    """Return the Arrow schema of the output for input of schema `source`."""
+    features = prepared.feature_names
+    error = pa.struct([(name, pa.string()) for name in REJECT_COLUMNS])
+    return pa.schema(
+        [source.field(name) for name in columns.key]
+        + [
+            pa.field("output", pa.string()),
+            pa.field("prediction", pa.float64()),
+            pa.field("base_value", pa.float64()),
+            pa.field("shap_values", pa.struct([(name, pa.float64()) for name in features])),
+            pa.field("std_errors", pa.struct([(name, pa.float32()) for name in features])),
+            pa.field("n_evaluations", pa.int32()),
+            pa.field("converged", pa.bool_()),
+            pa.field("additivity_gap", pa.float64()),
+        ]
+        + [source.field(name) for name in columns.keep]
+        + [pa.field(ERROR, error)]
+    )
+
+
+def explain_batches(
+    batches: Iterable[pa.RecordBatch], prepared: Prepared, *, columns: Columns, limit: RejectLimit | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Explain the rows of a partition.
+
+    Parameters
+    ----------
+    batches
+        Record batches with the key, kept and feature columns; any number of them, any size.
+    prepared
+        The method.
+    columns
+        Which columns are keys and which are kept.
+    limit
+        When to give up because too many rows fail.
+
+    Yields
+    ------
+    RecordBatch
+        One line for each row and output, in `output_schema`; for a row that could not be explained one
+        line with an error.
+    """
+    n_seen, messages = 0, list[str]()
+    for portion in _portions(batches, prepared.rows_in_memory):
+        found, failed = _explain_portion(portion, prepared, columns)
+        n_seen += portion.num_rows
+        messages += failed
+        if limit is not None:
+            limit.check(n_seen, messages)
+        yield from found
+
+
+def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Cut batches anew into tables of `size` rows; the last one takes what is left."""
+    waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+        if n_waiting >= size:
+            table = pa.Table.from_batches(waiting)
+            whole = n_waiting - n_waiting % size
+            for start in range(0, whole, size):
+                yield table.slice(start, size)
+            waiting = table.slice(whole).to_batches()
+            n_waiting -= whole
+    if n_waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) -> tuple[list[pa.RecordBatch], list[str]]:
+    hashes, null_key = hash_columns([portion.column(name) for name in columns.key], columns.key)
+    rows, problems = conform(frame_from_arrow(portion.select(prepared.feature_names)), prepared.background.layout)
+    failures = {row: ("input", Failure("ValueDoesNotFit", text)) for row, text in problems.items()}
+    failures |= {
+        int(row): ("key", Failure("NullKey", f"a part of the key ({', '.join(columns.key)}) is null"))
+        for row in np.flatnonzero(null_key)
+    }
+    usable = np.setdiff1d(np.arange(portion.num_rows), np.fromiter(failures, dtype=np.intp, count=len(failures)))
+    out = []
+    if len(usable):
+        part = rows if len(usable) == portion.num_rows else rows.take(usable)
+        found = prepared.explain(part, hashes[usable])
+        failures |= {int(usable[row]): ("model", failure) for row, failure in found.failures.items()}
+        good = np.array([row for row in range(len(usable)) if row not in found.failures], dtype=np.intp)
+        if len(good):
+            out.append(_explained(portion, usable[good], found, good, prepared, columns))
+    if failures:
+        out.append(_rejected(portion, failures, prepared, columns))
+    return out, [failure.message for _, failure in failures.values()]
+
+
+def _explained(
+    portion: pa.Table,
+    positions: NDArray[np.intp],
+    found: Attributions,
+    good: NDArray[np.intp],
+    prepared: Prepared,
+    columns: Columns,
+) -> pa.RecordBatch:
+    names = prepared.output_names
+    n_rows, n_outputs = len(good), len(names)
+    base = np.tile(prepared.base_values, n_rows)
+    values, predictions = found.values[good], found.predictions[good]
+    gap = (predictions - prepared.base_values - values.sum(axis=1)).ravel()
+    schema = output_schema(prepared, columns, portion.schema)
+    data = [
+        pa.array(np.tile(np.array(names, dtype=object), n_rows), pa.string()),
+        pa.array(predictions.ravel()),
+        pa.array(base),
+        _struct(values, schema.field("shap_values").type, np.float64),
+        _struct(found.std_errors[good], schema.field("std_errors").type, np.float32),
+        pa.array(np.repeat(found.n_evaluations[good], n_outputs).astype(np.int32)),
+        pa.nulls(n_rows * n_outputs, pa.bool_()),
+        pa.array(gap),
+    ]
+    taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
+    return _batch(taken, data, pa.nulls(n_rows * n_outputs, schema.field(ERROR).type), schema, columns)
+
+
+def _struct(values: NDArray[np.float64], kind: pa.StructType, dtype: Any) -> pa.StructArray:
+    """Return (n, M, K) values as n K structs, one contiguous buffer a feature."""
+    by_feature = np.ascontiguousarray(values.transpose(1, 0, 2), dtype=dtype)
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    return pa.StructArray.from_arrays([pa.array(one.ravel()) for one in by_feature], fields=fields)
+
+
+def _rejected(
+    portion: pa.Table, failures: dict[int, tuple[str, Failure]], prepared: Prepared, columns: Columns
+) -> pa.RecordBatch:
+    schema = output_schema(prepared, columns, portion.schema)
+    positions = sorted(failures)
+    taken = portion.take(pa.array(positions, pa.int64()))
+    error = [
+        {
+            "stage": failures[position][0],
+            "error_class": failures[position][1].error_class,
+            "message": failures[position][1].message,
+            "row": json.dumps(row, default=str, ensure_ascii=False),
+        }
+        for position, row in zip(positions, taken.to_pylist(), strict=True)
+    ]
+    first = len(columns.key)
+    data = [pa.nulls(len(positions), schema.field(first + index).type) for index in range(8)]
+    return _batch(taken, data, pa.array(error, schema.field(ERROR).type), schema, columns)
+
+
+def _batch(
+    taken: pa.Table, data: list[pa.Array], error: pa.Array, schema: pa.Schema, columns: Columns
+) -> pa.RecordBatch:
+    keys = [_one(taken, name) for name in columns.key]
+    kept = [_one(taken, name) for name in columns.keep]
+    # Spark takes output columns by position and ignores their names: the order is the schema's.
+    return pa.RecordBatch.from_arrays([*keys, *data, *kept, error], schema=schema)
+
+
+def _one(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -1,0 +1,163 @@
+"""Names of the tables and columns, in one place.
+
+Two shapes of attributions exist: `engine_columns` is what the engine yields, with the `ERROR` struct;
+`attribution_columns` is what the table holds. Both have one row per applicant and output (the ``long``
+layout one per applicant, output and feature).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "ADDITIVITY_GAP",
+    "ATTRIBUTIONS",
+    "BASE_VALUE",
+    "CONVERGED",
+    "ERROR",
+    "ERROR_CLASS",
+    "FEATURE",
+    "LONG_VALUE_COLUMNS",
+    "MESSAGE",
+    "N_EVALUATIONS",
+    "OUTPUT",
+    "PREDICTION",
+    "REASONS",
+    "REJECTS",
+    "REJECT_COLUMNS",
+    "ROW",
+    "RUNS",
+    "RUN_ID",
+    "SHAP_VALUE",
+    "SHAP_VALUES",
+    "STAGE",
+    "STD_ERROR",
+    "STD_ERRORS",
+    "SUMMARY",
+    "SUMMARY_COLUMNS",
+    "TABLES",
+    "WIDE_VALUE_COLUMNS",
+    "Layout",
+    "attribution_columns",
+    "engine_columns",
+    "reserved_names",
+]
+
+Layout = Literal["wide", "long"]
+
+# Tables: folders under a root path, or tables of a catalog schema.
+RUNS = "runs"
+ATTRIBUTIONS = "attributions"
+SUMMARY = "summary"
+REJECTS = "rejects"
+REASONS = "reasons"
+TABLES = (RUNS, ATTRIBUTIONS, REASONS, SUMMARY, REJECTS)
+
+RUN_ID = "run_id"  # partitions every table
+
+# Attributions.
+OUTPUT = "output"
+PREDICTION = "prediction"
+BASE_VALUE = "base_value"
+SHAP_VALUES = "shap_values"
+STD_ERRORS = "std_errors"
+N_EVALUATIONS = "n_evaluations"
+CONVERGED = "converged"
+ADDITIVITY_GAP = "additivity_gap"
+ERROR = "error"
+FEATURE = "feature"
+SHAP_VALUE = "shap_value"
+STD_ERROR = "std_error"
+
+# Fields of `ERROR`, and columns of the table `REJECTS`.
+STAGE = "stage"
+ERROR_CLASS = "error_class"
+MESSAGE = "message"
+ROW = "row"
+REJECT_COLUMNS = (STAGE, ERROR_CLASS, MESSAGE, ROW)
+
+WIDE_VALUE_COLUMNS = (
+    OUTPUT,
+    PREDICTION,
+    BASE_VALUE,
+    SHAP_VALUES,
+    STD_ERRORS,
+    N_EVALUATIONS,
+    CONVERGED,
+    ADDITIVITY_GAP,
+)
+LONG_VALUE_COLUMNS = (
+    OUTPUT,
+    FEATURE,
+    SHAP_VALUE,
+    STD_ERROR,
+    PREDICTION,
+    BASE_VALUE,
+    N_EVALUATIONS,
+    CONVERGED,
+    ADDITIVITY_GAP,
+)
+
+SUMMARY_COLUMNS = (
+    RUN_ID,
+    "segment_by",
+    "segment",
+    OUTPUT,
+    FEATURE,
+    "n_rows",
+    "weight",
+    "mean_abs_shap",
+    "mean_shap",
+    "sd",
+    "min",
+    "max",
+    "q01",
+    "q05",
+    "q25",
+    "q50",
+    "q75",
+    "q95",
+    "q99",
+    "share_positive",
+    "rank",
+    "top4_share",
+    "sampling_error",
+    "monte_carlo_error",
+)
+
+
+def attribution_columns(key: Sequence[str], keep: Sequence[str] = (), *, layout: Layout = "wide") -> tuple[str, ...]:
+    """Return the columns of the table `ATTRIBUTIONS`, in order.
+
+    Parameters
+    ----------
+    key
+        Key columns of the applicants.
+    keep
+        Columns carried along, such as segments.
+    layout
+        ``"wide"``: one row per applicant and output, values in structs; ``"long"``: one per feature too.
+
+    Returns
+    -------
+    tuple of str
+    """
+    values = WIDE_VALUE_COLUMNS if layout == "wide" else LONG_VALUE_COLUMNS
+    return (RUN_ID, *key, *values, *keep)
+
+
+def engine_columns(key: Sequence[str], keep: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the columns that the engine yields: those of the table without `RUN_ID`, and `ERROR`."""
+    return (*key, *WIDE_VALUE_COLUMNS, *keep, ERROR)
+
+
+def reserved_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of ``names`` that the tables use themselves, so no key or kept column may have them.
+
+    Spark's names ignore case, so ``Output`` is taken as well.
+    """
+    taken = {RUN_ID, ERROR, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
+    return tuple(name for name in names if name.casefold() in taken)
