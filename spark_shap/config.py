@@ -1,0 +1,300 @@
+"""The configuration of a run: one YAML file, validated once, frozen after that.
+
+`load_config` reports every problem at once, each with the dotted path of its key and the way out.
+Relative paths are taken from the current directory (for data by Spark: on a cluster from its default file
+system). No key names a link or transform: ``explain.output_space`` is the only choice of what is explained.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from spark_shap.errors import ConfigError
+from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pydantic import ModelWrapValidatorHandler
+    from pydantic_core import InitErrorDetails
+
+__all__ = ["RunConfig", "config_json", "load_config"]
+
+Format = Literal["csv", "parquet", "delta"]
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".delta": "delta"}
+
+
+def _names(value: Any) -> Any:
+    """Read one name or a list of names as a tuple."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _groups(value: Any) -> Any:
+    return tuple(_names(group) for group in value) if isinstance(value, list) else _names(value)
+
+
+def _date(value: Any) -> date:
+    try:
+        day = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        day = None
+    if not isinstance(day, date) or isinstance(day, datetime):
+        raise PydanticCustomError("as_of", "must be a day such as 2026-06-30")
+    return day
+
+
+def _size(value: Any) -> int | Literal["all"]:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value  # type: ignore[no-any-return]  # checked in the line above
+    raise PydanticCustomError("size", 'must be a number of rows, at least 1, or "all"')
+
+
+def _limit(value: Any) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if 0 <= value < 1:
+            return float(value)
+        if value >= 1 and value == int(value):
+            return int(value)
+    raise PydanticCustomError("limit", "must be a share (0 to below 1) or a whole number of rows (1: one row)")
+
+
+def _scalars(value: Any) -> dict[str, str | int | float | bool]:
+    settings: dict[Any, Any] = value if isinstance(value, dict) else {None: value}
+    if all(isinstance(key, str) and not isinstance(item, dict | list) for key, item in settings.items()):
+        return {key: item for key, item in settings.items() if item is not None}
+    raise PydanticCustomError("scalars", "must hold Spark keys with one value each: spark.executor.memory: 4g")
+
+
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_names)]
+Groups = Annotated[tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...], BeforeValidator(_groups)]
+
+
+class _Section(BaseModel):
+    """Strict, frozen, unknown keys refused; checks between keys are reported along with those of each key."""
+
+    # Strict: YAML has types, and a silent true -> 1 is a wrong run.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate_together(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        data = {} if data is None else data  # a section whose keys are all commented out
+        errors: list[InitErrorDetails] = []
+        try:
+            value = handler(data)
+        except ValidationError as exc:
+            errors = [raised_again(error) for error in exc.errors(include_url=False)]
+        if isinstance(data, dict):
+            found = cls._cross_problems({key: item for key, item in data.items() if item is not None})
+            errors += [custom_error("together", message, (key,)) for key, message in found]
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return value
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        # (key, message) of what is wrong between keys, from values that are not validated yet.
+        given = [key for key in cls.exactly_one if key in data]
+        if len(given) > 1:
+            return [(given[1], f"cannot be given together with {given[0]}; keep one (null unsets the other)")]
+        if cls.exactly_one and not given:
+            return [(cls.exactly_one[0], f"is required: give {' or '.join(cls.exactly_one)}")]
+        return []
+
+
+class _Source(_Section):
+    """Rows to read: a path with a format, or a table."""
+
+    path: Name | None = None
+    table: Name | None = None
+    format: Format | None = None
+    where: Name | None = None
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        if "table" in data and "format" in data and "path" not in data:
+            problems.append(("format", "is for a path; a table knows its own: remove it"))
+        path = data.get("path")
+        if isinstance(path, str) and "format" not in data and suffix_format(path) is None:
+            problems.append(("format", f"cannot be told from the name {path!r}: give csv, parquet or delta"))
+        return problems
+
+    @property
+    def resolved_format(self) -> Format | None:
+        """The format of the path, from its suffix where none is given; None for a table."""
+        return self.format or (suffix_format(self.path) if self.path else None)
+
+
+def suffix_format(path: str) -> Format | None:
+    """Return the format that a path's suffix names, or None."""
+    name = path.rstrip("/").lower()
+    return next((fmt for suffix, fmt in _SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+class Applicants(_Source):
+    """The rows to explain."""
+
+    exactly_one = ("path", "table")
+
+    key: Annotated[Names, Field(min_length=1)]
+    keep: Names = ()
+    weight: Name | None = None
+    features: Annotated[Names, Field(min_length=1)] | None = None
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        key = _names(data.get("key", ()))
+        for name in ("key", "keep", "features"):
+            values = _names(data.get(name, ()))
+            if not isinstance(values, tuple) or not isinstance(key, tuple):
+                continue
+            if twice := sorted({str(value) for value in values if values.count(value) > 1}):
+                problems.append((name, f"names {twice[0]!r} twice; keep one"))
+            if name != "key" and (also := [value for value in values if value in key]):
+                problems.append((name, f"names {also[0]!r}, which is a key column already; remove it here"))
+        return problems
+
+
+class Reference(_Source):
+    """The population that explanations compare with; without path and table a sample of the applicants."""
+
+    size: Annotated[int | Literal["all"], BeforeValidator(_size)] = 1000
+    weight: Name | None = None
+    name: Name = "all_applicants"
+    as_of: Annotated[date, BeforeValidator(_date)] | None = None
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        if "path" in data and "table" in data:
+            problems.append(("table", "cannot be given together with path; keep one"))
+        if "format" in data and not {"path", "table"} & set(data):
+            problems.append(("format", "is for a path, and none is given; remove it"))
+        return problems
+
+
+class Model(_Section):
+    """What is explained. Loading a file runs its code: only load files you trust, and give their sha256."""
+
+    exactly_one = ("object", "file")
+
+    object: Annotated[str, Field(pattern=r"^[^\W\d][\w.]*:[^\W\d][\w.]*$")] | None = None
+    file: Name | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    output_names: Annotated[Names, Field(min_length=1)] | None = None
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        if "sha256" in data and "file" not in data:
+            problems.append(("sha256", "is checked on the bytes of model.file, and none is given; remove it"))
+        return problems
+
+
+class Explain(_Section):
+    """How values are computed."""
+
+    method: Literal["auto", "sampling", "exact", "linear"] = "auto"
+    n_evaluations: Annotated[int, Field(ge=5)] = 512  # model calls a row
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # a bigint in the table of runs
+    output_space: Literal["probability", "margin", "prediction"] | None = None
+    memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
+    partitions: Annotated[int, Field(ge=1)] | None = None
+
+
+class Output(_Section):
+    """Where the tables go, and how many rows may be rejected."""
+
+    exactly_one = ("path", "schema")
+
+    path: Name | None = None
+    catalog_schema: Name | None = Field(default=None, alias="schema")
+    format: Literal["parquet", "delta"] = "parquet"
+    layout: Literal["wide", "long"] = "wide"
+    max_rejects: Annotated[int | float, BeforeValidator(_limit)] = 0.01  # 1: one row
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        # The one schema of a Parquet table in a catalog could not hold runs of different models.
+        if "schema" in data and "path" not in data and data.get("format", "parquet") == "parquet":
+            problems.append(("format", "tables in a catalog schema are Delta tables: set format: delta"))
+        return problems
+
+    def reject_limit(self, n_rows: int) -> int:
+        """Return how many of `n_rows` rows may be rejected."""
+        return self.max_rejects if isinstance(self.max_rejects, int) else int(self.max_rejects * n_rows)
+
+
+class Summary(_Section):
+    """The aggregates: always overall, and by these segments."""
+
+    by: Groups = ()
+
+
+class Spark(_Section):
+    """Settings for a session that the command line makes; a session that exists keeps its own."""
+
+    master: Name | None = None
+    conf: Annotated[dict[str, str | int | float | bool], BeforeValidator(_scalars)] = {}
+
+
+class RunConfig(_Section):
+    """All of it. A stage gets only its own section."""
+
+    applicants: Applicants
+    reference: Reference = Reference()
+    model: Model
+    explain: Explain = Explain()
+    output: Output
+    summary: Summary = Summary()
+    spark: Spark = Spark()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the configuration in a YAML file with ``--set`` overrides applied.
+
+    Parameters
+    ----------
+    path
+        The file, relative to the current directory.
+    overrides
+        Each ``section.key=value``, the value a YAML scalar or list, ``null`` to unset.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    ConfigError
+        Every problem found, one line each.
+    """
+    raw = apply_overrides(read_yaml(path), overrides)
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as exc:
+        problems = problem_lines(exc.errors(include_url=False), RunConfig)
+    raise ConfigError(problems)
+
+
+def config_json(config: RunConfig) -> str:
+    """Return the configuration as canonical JSON: sorted keys, no spaces, secrets replaced by ``***``.
+
+    The table of runs holds it and a run's identifier is made from it, so a changed password is no new run.
+    """
+    value = config.model_dump(mode="json", by_alias=True)
+    return json.dumps(redact(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Spark in and out: sources, references, tables and runs."""

@@ -1,0 +1,248 @@
+"""The table of runs: one row says how all numbers of a run were made. It is written last.
+
+A run without a ``complete`` row does not exist for readers. `check_location` tells, before hours are spent,
+whether a place may take runs at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field, fields
+from datetime import UTC, date, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from spark_shap import schema
+from spark_shap.errors import InputError, UsageError
+from spark_shap.io.references import collect_arrow
+from spark_shap.io.sources import SPARK_ERRORS, is_connect, spark_reason
+from spark_shap.io.tables import Location, read_table, replace_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyspark.sql import SparkSession
+
+__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "read_runs", "write_run"]
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run.
+
+    Attributes
+    ----------
+    status
+        ``"complete"``, or what a caller writes of a run that failed.
+    started_at, finished_at
+        With a time zone; kept in UTC, microseconds.
+    config
+        Canonical JSON without secrets, see `spark_shap.config.config_json`.
+    model_fingerprint, reference_fingerprint
+        SHA-256, hexadecimal.
+    reference_predicate, reference_as_of
+        SQL predicate and day of the population, if any.
+    reference_rows, reference_weight
+        Rows used, and the sum of their weights (the number of rows where unweighted).
+    output_space
+        ``"probability"``, ``"margin"`` or ``"prediction"``.
+    rows_read, rows_explained, rows_rejected
+        Applicants; read = explained + rejected.
+    model_evaluations
+        Rows that the model scored.
+    additivity_gap_max
+        Largest ``|base_value + sum(shap_values) - prediction|``.
+    std_error_median, std_error_p99
+        Over all values, in the output space; None where nothing was sampled.
+    versions
+        Package to version.
+    input_version
+        Version of the applicants' table, where it has one.
+    """
+
+    run_id: str
+    status: str = COMPLETE
+    started_at: datetime
+    finished_at: datetime
+    config: str
+    model_uri: str
+    model_fingerprint: str
+    reference_name: str
+    reference_predicate: str | None = None
+    reference_as_of: date | None = None
+    reference_fingerprint: str
+    reference_rows: int
+    reference_weight: float
+    feature_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    output_space: str
+    method: str
+    method_reason: str
+    seed: int
+    rows_read: int
+    rows_explained: int
+    rows_rejected: int
+    model_evaluations: int
+    additivity_gap_max: float | None = None
+    std_error_median: float | None = None
+    std_error_p99: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    input_version: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse times without a zone: they would be shifted by the session's."""
+        for name in ("started_at", "finished_at"):
+            if getattr(self, name).tzinfo is None:
+                raise UsageError(f"{name}: needs a time zone; use datetime.now(timezone.utc)")
+
+
+_TYPES: dict[str, T.DataType] = {
+    "str": T.StringType(),
+    "str | None": T.StringType(),
+    "datetime": T.TimestampType(),
+    "date | None": T.DateType(),
+    "int": T.LongType(),
+    "float": T.DoubleType(),
+    "float | None": T.DoubleType(),
+    "tuple[str, ...]": T.ArrayType(T.StringType()),
+    "Mapping[str, str]": T.MapType(T.StringType(), T.StringType()),
+}
+RUNS_SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(RunRecord)])
+
+
+def write_run(spark: SparkSession, location: Location, record: RunRecord) -> None:
+    """Write a run's row, in place of an earlier one of the same ``run_id``."""
+    row = tuple(_to_spark(value) for value in astuple(record))
+    df = spark.createDataFrame([row], RUNS_SCHEMA).coalesce(1)
+    replace_run(df, location, schema.RUNS, record.run_id)
+
+
+def read_runs(spark: SparkSession, location: Location, *, status: str | None = COMPLETE) -> tuple[RunRecord, ...]:
+    """Return the runs of a location, oldest first.
+
+    Parameters
+    ----------
+    spark
+        Classic or Connect session.
+    location
+        Where the tables are.
+    status
+        Of the runs to return; None returns all.
+
+    Returns
+    -------
+    tuple of RunRecord
+
+    Raises
+    ------
+    InputError
+        There is no table of runs.
+    """
+    df = read_table(spark, location, schema.RUNS).select(*RUNS_SCHEMA.names)
+    if status is not None:
+        df = df.where(F.col("status") == status)
+    rows = collect_arrow(df).to_pylist()
+    values = [{name: _from_arrow(value) for name, value in row.items()} for row in rows]
+    records = [RunRecord(**{**row, "versions": dict(row["versions"])}) for row in values]
+    return tuple(sorted(records, key=lambda record: (record.started_at, record.run_id)))
+
+
+def _to_spark(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_arrow(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_location(spark: SparkSession, location: Location) -> None:
+    """Raise unless tables can be written to a location; nothing is written, made or deleted.
+
+    Parameters
+    ----------
+    spark
+        Classic session, whose Hadoop file system is asked; or Connect, which can only try to read.
+    location
+        Where the tables will be. A folder that is not there is fine if it can be made.
+
+    Raises
+    ------
+    InputError
+        The root is a file, holds other things, holds tables of the other format or cannot be written; or the
+        catalog schema is not there.
+    """
+    if location.root is None:
+        name = str(location.catalog_schema)
+        if not spark.catalog.databaseExists(name):
+            raise InputError(f"output.schema: no schema {name}; create it: CREATE SCHEMA {name}")
+        return
+    listed = _list_by_reading(spark, location.root) if is_connect(spark) else _list(spark, location.root)
+    ours = [name for name in listed if name.split("/")[0] in schema.TABLES]
+    if listed and not ours:
+        some = ", ".join(sorted(set(listed))[:3])
+        raise InputError(
+            f"{location.root}: this folder holds other things ({some}) and none of our tables; "
+            "name a new or empty folder in output.path"
+        )
+    is_delta = any(name.endswith("/_delta_log") for name in ours)
+    is_parquet = not is_delta and any(f"/{schema.RUN_ID}=" in name for name in ours)
+    if (location.format == "delta" and is_parquet) or (location.format == "parquet" and is_delta):
+        found = "delta" if is_delta else "parquet"
+        raise InputError(f"{location.root}: holds {found} tables; set output.format: {found}, or another path")
+
+
+def _list(spark: SparkSession, root: str) -> list[str]:
+    """Return the names in a folder, and in the folders of our tables, if it can be written."""
+    try:
+        hadoop = spark._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # a classic session has a JVM
+        path = hadoop.Path(root)
+        files = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        nearest = path
+        while not files.exists(nearest):
+            nearest = nearest.getParent()
+        if not files.getFileStatus(nearest).isDirectory():
+            raise InputError(f"{root}: {nearest.toString()} is a file, not a folder; name another output.path")
+        files.access(nearest, hadoop.permission.FsAction.WRITE_EXECUTE)
+        if nearest is not path:
+            return []
+        names = [status.getPath().getName() for status in files.listStatus(path)]
+        names = [name for name in names if not name.startswith((".", "_"))]
+        inner = [name for name in names if name in schema.TABLES]
+        return names + [
+            f"{name}/{status.getPath().getName()}"
+            for name in inner
+            for status in files.listStatus(hadoop.Path(path, name))
+        ]
+    except SPARK_ERRORS as exc:
+        reason = _hadoop_reason(exc)
+        raise InputError(f"{root}: cannot be written: {reason}; name another output.path") from None
+
+
+def _hadoop_reason(error: BaseException) -> str:
+    java = getattr(error, "java_exception", None)
+    return str(java.getMessage()) if java is not None else spark_reason(error)
+
+
+def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
+    """Return names below a folder as far as Spark reads them; none where there is nothing to read."""
+    # Only the column of paths: no file is opened.
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    try:
+        found = reader.load(root).select("path")
+        ours = found.where(F.col("path").rlike(f"/({'|'.join(schema.TABLES)})/")).limit(20)
+        rows = ours.collect() or found.limit(3).collect()
+    except SPARK_ERRORS as exc:
+        if "PATH_NOT_FOUND" in str(exc):
+            return []
+        raise InputError(f"{root}: cannot be read: {spark_reason(exc)}; name another output.path") from None
+    tail = "/" + PurePosixPath(root).name
+    if any(row.path.endswith(tail) for row in rows):
+        raise InputError(f"{root}: is a file, not a folder; name another output.path")
+    # Without the folders below: _delta_log is hidden from this reader, so they would not tell the format.
+    return [row.path.split(f"{tail}/", 1)[-1].split("/")[0] for row in rows]

@@ -1,0 +1,171 @@
+"""Rows in: CSV, Parquet and Delta paths, and tables.
+
+What Spark says when it cannot read is a stack trace; here it is one sentence with the path and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from typing import TYPE_CHECKING, Literal
+
+from pyspark.errors import AnalysisException, PySparkException
+
+from spark_shap.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["SPARK_ERRORS", "Format", "is_connect", "quoted", "read_source", "require_columns", "spark_reason"]
+
+Format = Literal["csv", "parquet", "delta"]
+
+_CSV_OPTIONS = {
+    "header": "true",
+    "inferSchema": "true",
+    "escape": '"',  # a quote inside quotes is doubled, as spreadsheets and pandas write it
+    "multiLine": "false",  # so that one file can be split over tasks
+}
+_REASON = re.compile(r"\[[A-Z_0-9.]+\] [^\n]*")
+_NO_PLACE = re.compile(r";? *SQLSTATE: \w+|; line \d+ pos \d+;?.*")
+
+
+def _spark_errors() -> tuple[type[Exception], ...]:
+    # Errors inside a job reach Python unconverted on classic sessions; a Connect-only client has no py4j.
+    try:
+        py4j = importlib.import_module("py4j.protocol")
+    except ModuleNotFoundError:
+        return (PySparkException,)
+    return (PySparkException, py4j.Py4JError)
+
+
+SPARK_ERRORS = _spark_errors()
+
+
+def spark_reason(error: BaseException) -> str:
+    """Return what a Spark error says in one line, without its class, state code and stack trace."""
+    text = str(error)
+    # The innermost reason is the one that helps: the first is often "Job aborted".
+    found = _REASON.findall(text)
+    line = found[-1] if found else text.strip().splitlines()[0]
+    return _NO_PLACE.sub("", line).strip().rstrip(".")
+
+
+def is_connect(value: object) -> bool:
+    """Return whether a session or frame is Spark Connect's."""
+    # By module: in 3.5 a Connect frame is no subclass of pyspark.sql.DataFrame.
+    return type(value).__module__.startswith("pyspark.sql.connect")
+
+
+def quoted(name: str) -> str:
+    """Return a column name as Spark takes it literally, whatever dots, spaces or backticks it has."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def require_columns(df: DataFrame, columns: Sequence[str], *, what: str) -> None:
+    """Raise `InputError` that names the first missing column and the nearest there is.
+
+    Parameters
+    ----------
+    df
+        The frame that must have the columns.
+    columns
+        Names, spelt exactly.
+    what
+        The frame's name in the message, such as ``"applicants"``.
+    """
+    there = set(df.columns)
+    missing = [name for name in columns if name not in there]
+    if not missing:
+        return
+    near = difflib.get_close_matches(missing[0], df.columns, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(df.columns[:20])}"
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    raise InputError(f"{what}: no column {missing[0]!r}{more}; {hint}")
+
+
+def read_source(
+    spark: SparkSession,
+    *,
+    path: str | None = None,
+    table: str | None = None,
+    format: Format | None = None,
+    where: str | None = None,
+) -> DataFrame:
+    """Return the rows of a path or table, at least one.
+
+    Parameters
+    ----------
+    spark
+        Classic or Connect session.
+    path, table
+        Exactly one: a path that Spark reads (file, folder, URL), or a table's name.
+    format
+        Of the path. CSV has a header line, and column types are inferred from all rows.
+    where
+        SQL predicate of the rows to keep.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    InputError
+        The source cannot be read, the predicate is not valid, or no row is left.
+    """
+    if (path is None) == (table is None):
+        raise InputError("a source needs a path or a table, and not both")
+    if path is not None and format is None:
+        raise InputError(f"{path}: its format is not known; give csv, parquet or delta")
+    place = path if path is not None else f"table {table}"
+    try:
+        df = _open(spark, path, table, format)
+    except SPARK_ERRORS as exc:
+        raise InputError(f"{place}: cannot be read: {spark_reason(exc)}; {_way_out(exc, format)}") from None
+    if where is not None:
+        try:
+            df = df.where(where)
+        except AnalysisException as exc:
+            raise _bad_predicate(df, where, place, exc) from None
+    try:
+        empty = df.isEmpty()
+    except SPARK_ERRORS as exc:
+        if where is not None and isinstance(exc, AnalysisException):  # Connect finds it only here
+            raise _bad_predicate(df, where, place, exc) from None
+        raise InputError(f"{place}: cannot be read: {spark_reason(exc)}; {_way_out(exc, format)}") from None
+    if empty:
+        reason = f"no row satisfies where: {where}" if where is not None else "it has no rows"
+        raise InputError(f"{place}: {reason}; at least one is needed")
+    return df
+
+
+def _open(spark: SparkSession, path: str | None, table: str | None, format: Format | None) -> DataFrame:
+    if table is not None:
+        df = spark.read.table(table)
+    else:
+        reader = spark.read.options(**_CSV_OPTIONS) if format == "csv" else spark.read
+        df = reader.format(str(format)).load(path)
+    # Connect resolves lazily: ask now, so that a missing path is not blamed on the predicate.
+    if not df.columns:
+        raise InputError(f"{path or table}: it has no columns; at least the key and one feature are needed")
+    return df
+
+
+def _bad_predicate(df: DataFrame, where: str, place: str, error: Exception) -> InputError:
+    columns = ", ".join(df.columns[:20])
+    return InputError(f"{place}: where: {where}: {spark_reason(error)}; its columns are {columns}")
+
+
+def _way_out(error: BaseException, format: Format | None) -> str:
+    text = str(error)
+    if "DATA_SOURCE_NOT_FOUND" in text and format == "delta":
+        return "start the session with the delta-spark package (spark.jars.packages), or use another format"
+    if "PATH_NOT_FOUND" in text:
+        return "check the path; a relative one is taken from the current directory of the Spark driver"
+    if "TABLE_OR_VIEW_NOT_FOUND" in text or "NAMESPACE" in text:
+        return "check the table's name: catalog.schema.table"
+    return f"check that it holds {format} data and may be read" if format else "check that it may be read"

@@ -1,0 +1,152 @@
+"""Runs: a record comes back as it was written; locations are checked before hours are spent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from spark_shap import schema
+from spark_shap.errors import InputError, UsageError
+from spark_shap.io.runs import RUNS_SCHEMA, RunRecord, check_location, read_runs, write_run
+from spark_shap.io.tables import Location, read_table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+RECORD = RunRecord(
+    run_id="0012",
+    started_at=datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=UTC),
+    finished_at=datetime(2026, 3, 29, 4, 30, tzinfo=timezone(timedelta(hours=2))),
+    config='{"explain":{"seed":7}}',
+    model_uri="scoring:predict",
+    model_fingerprint="ab" * 32,
+    reference_name="accepted",
+    reference_predicate="bad = 0",
+    reference_as_of=date(2026, 1, 31),
+    reference_fingerprint="cd" * 32,
+    reference_rows=1000,
+    reference_weight=1234.5,
+    feature_names=("a b", "c.d"),
+    output_names=("bad",),
+    output_space="probability",
+    method="sampling",
+    method_reason="23 features, a budget of 512",
+    seed=2**62 + 1,
+    rows_read=10**10,
+    rows_explained=10**10 - 1,
+    rows_rejected=1,
+    model_evaluations=2**53 + 1,
+    additivity_gap_max=1e-12,
+    std_error_median=0.001,
+    versions={"numpy": "2.4.6"},
+)
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Location:
+    return Location(root=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris"])
+def test_record_comes_back(spark: SparkSession, location: Location, zone: str) -> None:
+    before = str(spark.conf.get("spark.sql.session.timeZone"))
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    try:
+        write_run(spark, location, RECORD)
+        assert read_runs(spark, location) == (RECORD,)
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", before)
+
+
+def test_schema_is_the_record(spark: SparkSession, location: Location) -> None:
+    write_run(spark, location, replace(RECORD, versions={}))
+    assert sorted(read_table(spark, location, schema.RUNS, "0012").dtypes) == sorted(
+        (f.name, f.dataType.simpleString()) for f in RUNS_SCHEMA
+    )
+    assert read_runs(spark, location)[0].versions == {}
+
+
+def test_run_is_replaced_and_others_stay(spark: SparkSession, location: Location) -> None:
+    later = replace(RECORD, run_id="r2", started_at=RECORD.started_at + timedelta(days=1))
+    write_run(spark, location, later)
+    write_run(spark, location, RECORD)
+    write_run(spark, location, replace(RECORD, rows_rejected=2))
+    assert [(r.run_id, r.rows_rejected) for r in read_runs(spark, location)] == [("0012", 2), ("r2", 1)]
+
+
+def test_only_complete_runs_exist_unless_asked(spark: SparkSession, location: Location) -> None:
+    write_run(spark, location, RECORD)
+    write_run(spark, location, replace(RECORD, run_id="r2", status="failed"))
+    assert [r.run_id for r in read_runs(spark, location)] == ["0012"]
+    assert len(read_runs(spark, location, status=None)) == 2
+
+
+def test_times_without_a_zone_are_refused() -> None:
+    with pytest.raises(UsageError, match="finished_at: needs a time zone"):
+        replace(RECORD, finished_at=datetime(2026, 1, 1))
+
+
+def test_no_runs_yet(spark: SparkSession, location: Location) -> None:
+    with pytest.raises(InputError, match="no table 'runs' to read"):
+        read_runs(spark, location)
+
+
+def test_new_and_empty_folders_and_ours_are_fine(spark: SparkSession, location: Location) -> None:
+    root = Path(str(location.root))
+    check_location(spark, Location(root=str(root / "a" / "b")))
+    check_location(spark, location)
+    assert not root.exists()
+    root.mkdir()
+    (root / "_SUCCESS").touch()
+    check_location(spark, location)
+    write_run(spark, location, RECORD)
+    (root / "notes.txt").touch()
+    check_location(spark, location)
+
+
+def test_folder_with_other_things(spark: SparkSession, location: Location) -> None:
+    root = Path(str(location.root))
+    root.mkdir()
+    (root / "thesis.doc").touch()
+    with pytest.raises(InputError, match=r"out: this folder holds other things \(thesis\.doc\).*new or empty"):
+        check_location(spark, location)
+    assert (root / "thesis.doc").exists()
+
+
+def test_file_in_place_of_a_folder(spark: SparkSession, location: Location) -> None:
+    Path(str(location.root)).touch()
+    with pytest.raises(InputError, match="out is a file, not a folder"):
+        check_location(spark, location)
+    with pytest.raises(InputError, match="out is a file, not a folder"):
+        check_location(spark, Location(root=f"{location.root}/below"))
+
+
+def test_folder_that_cannot_be_written(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    with pytest.raises(InputError, match=r"locked/out: cannot be written: .*another output\.path"):
+        check_location(spark, Location(root=str(tmp_path / "locked" / "out")))
+
+
+def test_unknown_file_system(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match=r"nofs://host/out: cannot be written: No FileSystem"):
+        check_location(spark, Location(root="nofs://host/out"))
+
+
+def test_tables_of_the_other_format(spark: SparkSession, location: Location) -> None:
+    write_run(spark, location, RECORD)
+    with pytest.raises(InputError, match=r"holds parquet tables; set output\.format: parquet"):
+        check_location(spark, Location(root=location.root, format="delta"))
+    log = Path(location.path(schema.RUNS)) / "_delta_log"
+    log.mkdir()
+    with pytest.raises(InputError, match=r"holds delta tables; set output\.format: delta"):
+        check_location(spark, location)
+
+
+def test_schema_that_is_not_there(spark: SparkSession) -> None:
+    check_location(spark, Location(catalog_schema="default", format="delta"))
+    with pytest.raises(InputError, match="no schema nowhere; create it: CREATE SCHEMA nowhere"):
+        check_location(spark, Location(catalog_schema="nowhere", format="delta"))
