@@ -1,0 +1,171 @@
+"""Reading and checking what a run needs, before a row is explained."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+import spark_shap
+from spark_shap.config import RunConfig, config_json
+from spark_shap.engine.door import Census, census
+from spark_shap.engine.session import column, parallelism
+from spark_shap.engine.shipping import ship_module
+from spark_shap.engine.worker import Columns
+from spark_shap.io.references import collect_arrow, sample_by_hash, to_background
+from spark_shap.io.sources import read_source, require_columns
+from spark_shap.models.conform import frame_from_arrow
+from spark_shap.models.frames import background_rows
+from spark_shap.models.loading import LoadedModel, load_model
+from spark_shap.models.predictor import as_predictor
+from spark_shap.plan import Plan, make_plan
+from spark_shap.prepare import Options, Prepared, prepare
+from spark_shap.probe import one_thread, probe_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["Inputs", "read_inputs", "run_identifier"]
+
+_PROBE_ROWS = 256
+
+
+class Inputs(NamedTuple):
+    """What a run reads, checked."""
+
+    model: LoadedModel
+    applicants: DataFrame
+    columns: Columns
+    census: Census
+    prepared: Prepared
+    reference_fingerprint: str
+    reference_weight: float
+    plan: Plan
+
+
+def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
+    """Read the model, the applicants and the reference, prepare the method and plan the run.
+
+    Raises
+    ------
+    InputError, ModelError, MethodError
+        Naming what cannot be used.
+    """
+    loaded = load_model(object=config.model.object, file=config.model.file, sha256=config.model.sha256)
+    if config.model.object is not None:
+        ship_module(config.model.object.partition(":")[0])
+    applicants = config.applicants
+    frame = read_source(
+        spark,
+        path=applicants.path,
+        table=applicants.table,
+        format=applicants.resolved_format,
+        where=applicants.where,
+    )
+    keep = _kept(config)
+    require_columns(frame, [*applicants.key, *keep], what="applicants")
+    reference = _reference(spark, config, frame)
+    features = _features(config, loaded.model, frame, reference, keep)
+    require_columns(frame, features, what="applicants")
+    columns = Columns(applicants.key, keep)
+    wanted = dict.fromkeys([*applicants.key, *keep, *features])
+    frame = frame.select(*(column(frame, name) for name in wanted))
+    # Three small jobs of Spark and the driver's own work, side by side.
+    with ThreadPoolExecutor(2) as pool, one_thread():
+        counting = pool.submit(census, frame, applicants.key)
+        sampling = pool.submit(collect_arrow, frame.limit(_PROBE_ROWS))
+        background, weights = to_background(reference, features, config.reference.weight)
+        prepared = _prepare(config, loaded.model, background, weights)
+        probe = probe_rows(prepared, frame_from_arrow(sampling.result()))
+        found = counting.result()
+    plan = make_plan(
+        prepared,
+        probe,
+        n_rows=found.n_rows,
+        parallelism=parallelism(spark),
+        partitions=config.explain.partitions,
+    )
+    fingerprint = _background_fingerprint(background, weights)
+    total = float(len(background) if weights is None else np.sum(weights))
+    return Inputs(loaded, frame, columns, found, prepared, fingerprint, total, plan)
+
+
+def _kept(config: RunConfig) -> tuple[str, ...]:
+    """Return columns to carry along: those asked for, the segments, the weight."""
+    segments = [name for group in config.summary.by for name in group]
+    weight = [config.applicants.weight] if config.applicants.weight else []
+    key = set(config.applicants.key)
+    return tuple(name for name in dict.fromkeys([*config.applicants.keep, *segments, *weight]) if name not in key)
+
+
+def _reference(spark: SparkSession, config: RunConfig, applicants: DataFrame) -> DataFrame:
+    reference, key = config.reference, config.applicants.key
+    if reference.path is None and reference.table is None:
+        frame = applicants if reference.where is None else applicants.where(reference.where)
+    else:
+        frame = read_source(
+            spark,
+            path=reference.path,
+            table=reference.table,
+            format=reference.resolved_format,
+            where=reference.where,
+        )
+    keyed = all(name in frame.columns for name in key)
+    size = None if reference.size == "all" else reference.size
+    return sample_by_hash(frame, key=key if keyed else None, size=size, seed=config.explain.seed)
+
+
+def _features(
+    config: RunConfig, model: Any, applicants: DataFrame, reference: DataFrame, keep: Sequence[str]
+) -> list[str]:
+    """Return the features: as configured, else as the model says, else all columns with no other role."""
+    if config.applicants.features is not None:
+        return list(config.applicants.features)
+    known = getattr(model, "feature_names_in_", None)
+    if known is not None:
+        return [str(name) for name in known]
+    roles = {*config.applicants.key, *keep, config.reference.weight}
+    return [name for name in reference.columns if name in applicants.columns and name not in roles]
+
+
+def _prepare(config: RunConfig, model: Any, background: Any, weights: Any) -> Prepared:
+    explain = config.explain
+    options = Options(explain.method, explain.n_evaluations, explain.seed, explain.memory_mb)
+    predictor = as_predictor(model, explain.output_space, config.model.output_names)
+    return prepare(predictor, background_rows(background), weights, model=model, options=options)
+
+
+def _background_fingerprint(background: Any, weights: Any) -> str:
+    import pandas as pd
+
+    digest = sha256(repr([(name, str(kind)) for name, kind in background.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(background.astype(object), index=False).to_numpy().tobytes())
+    if weights is not None:
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()
+
+
+def run_identifier(config: RunConfig, inputs: Inputs) -> str:
+    """Return a hash of all that determines the result: the same run again has the same id."""
+    settings = json.loads(config_json(config))
+    what = {
+        "applicants": inputs.census.digest,
+        "n_rows": inputs.census.n_rows,
+        "key": inputs.columns.key,
+        "keep": inputs.columns.keep,
+        "model": inputs.model.fingerprint,
+        "reference": inputs.reference_fingerprint,
+        "features": inputs.prepared.feature_names,
+        "outputs": inputs.prepared.output_names,
+        "output_space": inputs.prepared.output_space,
+        "explain": {name: settings["explain"][name] for name in ("method", "n_evaluations", "seed")},
+        "summary": settings["summary"],
+        "weight": settings["applicants"]["weight"],
+        "version": spark_shap.__version__,
+    }
+    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,270 @@
+"""A run, from its configuration to its committed tables.
+
+Read and check the applicants, prepare the method, explain once, read back what was written, fold the
+aggregates, commit. Rows that cannot be explained are rejected with a reason; the counts add up or the
+run fails. The row in ``runs`` comes last: without it the run does not exist for readers.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import spark_shap
+from spark_shap import schema
+from spark_shap.config import RunConfig, config_json
+from spark_shap.engine.aggregate import summarize
+from spark_shap.engine.door import missing_rows, reject_rows, split_rows
+from spark_shap.engine.explain import explain_frame
+from spark_shap.engine.quality import Quality, measure
+from spark_shap.engine.session import column
+from spark_shap.engine.worker import RejectLimit
+from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
+from spark_shap.intake import Inputs, read_inputs, run_identifier
+from spark_shap.io.runs import RunRecord, check_location, write_run
+from spark_shap.io.sources import SPARK_ERRORS, spark_reason
+from spark_shap.io.tables import Location, append_run, read_table, replace_run
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_shap.plan import Plan
+
+__all__ = ["RunResult", "plan_run", "run"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes
+    ----------
+    record
+        Its row in the table of runs.
+    location
+        Where its tables are.
+    plan
+        What was planned.
+    seconds
+        Wall seconds by stage.
+    """
+
+    record: RunRecord
+    location: Location
+    plan: Plan
+    seconds: dict[str, float]
+
+
+def plan_run(spark: SparkSession, config: RunConfig) -> Plan:
+    """Return the plan of a run; reads and times, writes nothing."""
+    return read_inputs(spark, config).plan
+
+
+def run(spark: SparkSession, config: RunConfig) -> RunResult:
+    """Explain the applicants of a configuration and write the tables.
+
+    Parameters
+    ----------
+    spark
+        Classic or Connect session.
+    config
+        The run.
+
+    Raises
+    ------
+    InputError, ModelError, MethodError
+        Something cannot be used, found before any row is explained.
+    TooManyRejectsError
+        More rows than `output.max_rejects` cannot be explained.
+    RunError
+        The run failed, or its counts do not add up.
+    """
+    clock = _Clock()
+    started = datetime.now(UTC)
+    output = config.output
+    location = Location(output.path, output.catalog_schema, output.format)
+    check_location(spark, location)
+    inputs = read_inputs(spark, config)
+    for line in inputs.plan.lines():
+        _log.info("%s", line)
+    run_id = run_identifier(config, inputs)
+    clock.mark("prepare")
+    good, bad = split_rows(inputs.applicants, inputs.columns.key, inputs.census)
+    n_bad = inputs.census.n_null_key + inputs.census.n_duplicate
+    _check_rejects(config, inputs.census.n_rows, n_bad, "their keys are null or not unique")
+    _explain(good, inputs, config, location, run_id)
+    clock.mark("explain")
+    written = read_table(spark, location, schema.ATTRIBUTIONS, run_id, struct_fields=inputs.prepared.feature_names)
+    table = summarize(written, by=config.summary.by, weight=config.applicants.weight)
+    with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
+        summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
+        rejecting = pool.submit(_write_rejects, bad, inputs, location, run_id)
+        quality = measure(written, output=inputs.prepared.output_names[0])
+        summing.result()
+        rejecting.result()
+    n_missing = inputs.census.n_rows - n_bad - quality.n_rows
+    if n_missing:
+        _reject_missing(good, written, inputs, config, location, run_id, n_missing)
+    clock.mark("aggregate")
+    record = _record(config, inputs, quality, run_id, started, n_bad + n_missing)
+    write_run(spark, location, record)
+    clock.mark("commit")
+    _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
+    return RunResult(record, location, inputs.plan, clock.seconds)
+
+
+class _Clock:
+    """Wall seconds between marks."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def mark(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
+def _tagged(frame: DataFrame, run_id: str) -> DataFrame:
+    from pyspark.sql import functions as f
+
+    return frame.select(f.lit(run_id).alias(schema.RUN_ID), "*")
+
+
+def _check_rejects(config: RunConfig, n_rows: int, n_rejected: int, why: str) -> None:
+    if n_rejected > config.output.reject_limit(n_rows):
+        raise TooManyRejectsError(
+            f"{n_rejected:,} of {n_rows:,} rows cannot be explained ({why}), more than output.max_rejects="
+            f"{config.output.max_rejects} allows; mend the input, or allow more"
+        )
+
+
+def _explain(good: DataFrame, inputs: Inputs, config: RunConfig, location: Location, run_id: str) -> None:
+    """Explain the rows and write those that can be explained, in one evaluation."""
+    most = config.output.max_rejects
+    limit = RejectLimit(count=most) if isinstance(most, int) else RejectLimit(share=most)
+    found = explain_frame(good, inputs.prepared, columns=inputs.columns, partitions=inputs.plan.partitions, limit=limit)
+    explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
+    try:
+        replace_run(_tagged(explained, run_id), location, schema.ATTRIBUTIONS, run_id)
+    except SPARK_ERRORS as error:
+        raise _own_error(error) from error
+
+
+def _own_error(error: Exception) -> SparkShapError:
+    """Return the error that a worker raised, out of the traceback in which Spark hands it over."""
+    text = str(error)
+    for kind in (TooManyRejectsError, InputError):
+        mark = f"spark_shap.errors.{kind.__name__}: "
+        if mark in text:
+            message = text.split(mark, 1)[1].split("\n\n", 1)[0].split("\n\tat ", 1)[0]
+            return kind(message.strip())
+    return RunError(f"explaining failed: {spark_reason(error)}")
+
+
+def _write_rejects(bad: DataFrame | None, inputs: Inputs, location: Location, run_id: str) -> None:
+    """Write the rows rejected at the door; an empty table of rejects says that there were none."""
+    if bad is None:
+        bad = inputs.applicants.limit(0).withColumn("_reason", _null_text())
+    rejected = reject_rows(bad, inputs.columns.key)
+    replace_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
+
+
+def _null_text() -> Any:
+    from pyspark.sql import functions as f
+
+    return f.lit(None).cast("string")
+
+
+def _reject_missing(
+    good: DataFrame,
+    written: DataFrame,
+    inputs: Inputs,
+    config: RunConfig,
+    location: Location,
+    run_id: str,
+    n_missing: int,
+) -> None:
+    """Explain the rows that are not in the table once more, for the reasons, and write those."""
+    n_bad = inputs.census.n_null_key + inputs.census.n_duplicate
+    missing = missing_rows(good, written, inputs.columns.key)
+    found = explain_frame(missing, inputs.prepared, columns=inputs.columns)
+    fields = [column(found, schema.ERROR).getField(name).alias(name) for name in schema.REJECT_COLUMNS]
+    failed = found.where(column(found, schema.ERROR).isNotNull())
+    rejected = failed.select(*(column(failed, name) for name in inputs.columns.key), *fields)
+    append_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
+    table = read_table(good.sparkSession, location, schema.REJECTS, run_id)
+    n_rejected = table.count()
+    if n_rejected != n_missing + n_bad:
+        raise RunError(
+            f"the counts do not add up: {inputs.census.n_rows:,} rows read, "
+            f"{inputs.census.n_rows - n_missing - n_bad:,} explained, {n_rejected:,} rejected; "
+            "the model or the input changes between two looks at the same row"
+        )
+    first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
+    _check_rejects(config, inputs.census.n_rows, n_rejected, "; ".join(first))
+
+
+def _record(
+    config: RunConfig, inputs: Inputs, quality: Quality, run_id: str, started: datetime, n_rejected: int
+) -> RunRecord:
+    prepared, reference = inputs.prepared, config.reference
+    if quality.n_rows + n_rejected != inputs.census.n_rows:
+        raise RunError(
+            f"the counts do not add up: {inputs.census.n_rows:,} rows read, {quality.n_rows:,} explained, "
+            f"{n_rejected:,} rejected"
+        )
+    return RunRecord(
+        run_id=run_id,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        config=config_json(config),
+        model_uri=inputs.model.uri,
+        model_fingerprint=inputs.model.fingerprint,
+        reference_name=reference.name,
+        reference_predicate=reference.where,
+        reference_as_of=reference.as_of,
+        reference_fingerprint=inputs.reference_fingerprint,
+        reference_rows=len(prepared.background.rows),
+        reference_weight=inputs.reference_weight,
+        feature_names=prepared.feature_names,
+        output_names=prepared.output_names,
+        output_space=prepared.output_space,
+        method=prepared.method_name,
+        method_reason=prepared.method_reason,
+        seed=config.explain.seed,
+        rows_read=inputs.census.n_rows,
+        rows_explained=quality.n_rows,
+        rows_rejected=n_rejected,
+        model_evaluations=quality.n_evaluations,
+        additivity_gap_max=quality.additivity_gap,
+        std_error_median=quality.std_error_median,
+        std_error_p99=quality.std_error_p99,
+        versions=_versions(),
+        input_version=f"content:{inputs.census.digest}",
+    )
+
+
+def _versions() -> dict[str, str]:
+    import pandas as pd
+    import pyarrow as pa
+    import pyspark
+
+    return {
+        "spark_shap": spark_shap.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+        "pyarrow": pa.__version__,
+        "pyspark": pyspark.__version__,
+    }
