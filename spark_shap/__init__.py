@@ -1,0 +1,56 @@
+"""SHAP values with standard errors for every row of a pandas or Spark frame, and their aggregates.
+
+`Explainer` is imported when it is first used, so that ``import spark_shap`` loads neither pandas nor Spark.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from spark_shap.errors import (
+    ConfigError,
+    InputError,
+    MethodError,
+    MissingDependencyError,
+    ModelError,
+    RunError,
+    SparkShapError,
+    TooManyRejectsError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from spark_shap.explainer import Explainer, Explanation
+
+__all__ = [
+    "ConfigError",
+    "Explainer",
+    "Explanation",
+    "InputError",
+    "MethodError",
+    "MissingDependencyError",
+    "ModelError",
+    "RunError",
+    "SparkShapError",
+    "TooManyRejectsError",
+    "UsageError",
+    "__version__",
+]
+
+# Here, and read by the build: a zip given to spark-submit --py-files has no metadata to ask.
+__version__ = "0.1.0"
+
+_LAZY = {"Explainer": "spark_shap.explainer", "Explanation": "spark_shap.explainer"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

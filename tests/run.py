@@ -1,0 +1,74 @@
+"""Run the tests in an environment that is made first: ``python3 tests/run.py``.
+
+Each kind of Spark session gets a pytest process of its own, because a process holds one JVM. Exits with the
+worst of their codes; the last line printed says which groups passed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf"))
+
+import environment
+
+NOTHING_COLLECTED = 5  # pytest's exit code
+
+
+def groups(spark, slow):
+    """Return the name and pytest's marker expression of each process, in order."""
+    quick = "" if slow else " and not slow"
+    rows = [("ordinary", "not (delta or connect or cluster or bench)" + quick)]
+    if spark == "4.2":  # the only set with Delta
+        rows.append(("delta", "delta" + quick))
+    if spark != "3.5":  # its package has no Connect server
+        rows.append(("connect", "connect" + quick))
+    if slow:
+        rows.append(("cluster", "cluster"))
+    return rows
+
+
+def run(folder, name, markers, arguments):
+    """Run one group; return pytest's exit code."""
+    values = environment.variables(folder)
+    values.pop("SPARK_SHAP_TEST_DELTA", None)
+    if name == "delta":
+        values["SPARK_SHAP_TEST_DELTA"] = "1"
+    print("\n== %s: pytest -m '%s'" % (name, markers))
+    sys.stdout.flush()
+    command = [os.path.join(folder, "python"), "-m", "pytest"]
+    command.extend(arguments)
+    command.extend(["-m", markers])
+    return subprocess.call(command, env=values, cwd=environment.ROOT)
+
+
+def main():
+    """Read the arguments, run the groups and say what passed."""
+    environment.check_python()
+    parser = argparse.ArgumentParser(
+        description="Make the environment and run the tests.",
+        epilog="All other arguments go to pytest, with paths as seen from the top of the checkout.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--spark", choices=sorted(environment.SETS), default="4.2", help="default 4.2")
+    parser.add_argument("--slow", action="store_true", help="also long tests and a standalone cluster")
+    options, arguments = parser.parse_known_args()
+    folder = environment.prepare(options.spark)
+
+    start = time.time()
+    codes = {}
+    for name, markers in groups(options.spark, options.slow):
+        code = run(folder, name, markers, arguments)
+        if code != NOTHING_COLLECTED:
+            codes[name] = code
+    failed = ", ".join(name for name, code in codes.items() if code)
+    passed = ", ".join(name for name, code in codes.items() if not code) or "nothing"
+    verdict = "FAILED: %s; passed: %s" % (failed, passed) if failed else "passed: " + passed
+    print("\n%s (Spark %s, %d s)" % (verdict, options.spark, time.time() - start))
+    return max(codes.values()) if codes else NOTHING_COLLECTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
