@@ -132,7 +132,7 @@ def prepare(
     rows
         The background.
     weights
-        (B,) positive weights, or None for equal ones.
+        (B,) weights, 0 or more, or None for equal ones.
     model
         The object behind the predictor, whose type may have a closed form.
     options
@@ -177,7 +177,7 @@ def normalise_weights(weights: NDArray[np.float64] | None, n_rows: int) -> NDArr
     Raises
     ------
     InputError
-        Wrong length, or a weight that is not positive and finite.
+        Wrong length, a weight that is negative or not finite, or none that is positive.
     """
     if weights is None:
         return np.full(n_rows, 1.0 / n_rows)
@@ -187,12 +187,13 @@ def normalise_weights(weights: NDArray[np.float64] | None, n_rows: int) -> NDArr
         raise InputError(f"background weights: not numbers ({error})") from error
     if out.shape != (n_rows,):
         raise InputError(f"background weights: shape {out.shape} for {n_rows} background rows; pass ({n_rows},)")
-    bad = np.flatnonzero(~(np.isfinite(out) & (out > 0.0)))
+    bad = np.flatnonzero(~(np.isfinite(out) & (out >= 0.0)))
     if len(bad):
         raise InputError(
-            f"background weights: weight {out[bad[0]]} of row {bad[0]} is not positive and finite; drop rows without "
-            "weight from the background"
+            f"background weights: weight {out[bad[0]]} of row {bad[0]} is negative or not finite; weights are 0 or more"
         )
+    if not out.any():
+        raise InputError("background weights: all are 0; at least one row must count")
     return np.asarray(out / out.sum())
 
 

@@ -51,9 +51,8 @@ def test_error_falls_with_the_root_of_the_budget(data):
 def test_mean_error_is_zero_over_seeds(data):
     background, x = data[0], data[1][:12]
     truth = Explainer(interacting, background, method="exact")(x).values
-    found = [
-        Explainer(interacting, background, method="sampling", n_evaluations=21, seed=seed)(x).values for seed in range(80)
-    ]
+    sampled = {"method": "sampling", "n_evaluations": 21}
+    found = [Explainer(interacting, background, seed=seed, **sampled)(x).values for seed in range(80)]
     error = np.array(found) - truth
     z = error.mean(axis=0) / (error.std(axis=0, ddof=1) / np.sqrt(len(error)))
     assert (z**2).mean() == pytest.approx(1.0, abs=0.45)  # 96 values: 3 standard deviations
@@ -300,9 +299,9 @@ def test_bad_rows(data):
         explainer(background.drop(columns="c"))
     with pytest.raises(InputError, match="feature 'b': the rows have dtype .*'x'.* the background has float64"):
         explainer(background.assign(b="x"))
-    with pytest.raises(InputError, match=r"key: X has no column 'id'"):
+    with pytest.raises(InputError, match="key: X has no column 'id'"):
         explainer(background, key="id")
-    with pytest.raises(InputError, match="the key of row 1 is null"):
+    with pytest.raises(InputError, match="key of row 1 is null"):
         explainer(background.iloc[:2], key=["a", None])
     with pytest.raises(UsageError, match="no Spark DataFrame"):
         explainer.explain(background, key="a")

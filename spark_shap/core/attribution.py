@@ -34,7 +34,7 @@ class Reference:
     Attributes
     ----------
     weights
-        (B,) positive, sum 1.
+        (B,) 0 or more, sum 1.
     base_values
         (K,) weighted mean prediction.
     strata

@@ -33,6 +33,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
+_CACHED = 2048  # counters at a time: the rounds then stay in the first-level cache
 
 
 class Stream(IntEnum):
@@ -61,17 +62,19 @@ def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.
     ndarray
         (4, n) uint64 holding 32-bit words.
     """
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = (word.copy() for word in counter)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        p0 = c0 * _MULTIPLIERS[0]
-        p1 = c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0),
-            p1 & _LOW,
-            (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1),
-            p0 & _LOW,
-        )
+        c0 *= _MULTIPLIERS[0]
+        c2 *= _MULTIPLIERS[1]
+        c1 ^= c2 >> _SHIFT
+        c1 ^= np.uint64(k0)
+        c3 ^= c0 >> _SHIFT
+        c3 ^= np.uint64(k1)
+        c0 &= _LOW
+        c2 &= _LOW
+        # The high halves meet the other words; the low halves move one place on.
+        c0, c1, c2, c3 = c1, c2, c3, c0
         k0 = (k0 + _WEYL[0]) & 0xFFFFFFFF
         k1 = (k1 + _WEYL[1]) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3])
@@ -97,14 +100,20 @@ def uniform_words(seed: int, row_hashes: NDArray[np.uint64], stream: Stream, siz
         (n, size) uint64, uniform on 0 .. 2**32 - 1.
     """
     n_rows, n_blocks = len(row_hashes), -(-size // 4)
-    counter = np.empty((4, n_rows, n_blocks), dtype=np.uint64)
-    counter[0] = np.arange(n_blocks, dtype=np.uint64)
-    counter[1] = np.uint64(int(stream))
-    counter[2] = (row_hashes & _LOW)[:, None]
-    counter[3] = (row_hashes >> _SHIFT)[:, None]
     seed64 = int(seed) % 2**64
-    words = philox4x32(counter.reshape(4, -1), (seed64 & 0xFFFFFFFF, seed64 >> 32))
-    return words.reshape(4, n_rows, n_blocks).transpose(1, 2, 0).reshape(n_rows, -1)[:, :size]
+    key = (seed64 & 0xFFFFFFFF, seed64 >> 32)
+    out = np.empty((n_rows, n_blocks, 4), dtype=np.uint64)
+    step = max(1, _CACHED // n_blocks)
+    for start in range(0, n_rows, step):
+        rows = row_hashes[start : start + step]
+        counter = np.empty((4, len(rows), n_blocks), dtype=np.uint64)
+        counter[0] = np.arange(n_blocks, dtype=np.uint64)
+        counter[1] = np.uint64(int(stream))
+        counter[2] = (rows & _LOW)[:, None]
+        counter[3] = (rows >> _SHIFT)[:, None]
+        words = philox4x32(counter.reshape(4, -1), key)
+        out[start : start + step] = words.reshape(4, len(rows), n_blocks).transpose(1, 2, 0)
+    return out.reshape(n_rows, -1)[:, :size]
 
 
 def uniforms(seed: int, row_hashes: NDArray[np.uint64], stream: Stream, size: int) -> NDArray[np.float64]:

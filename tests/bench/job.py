@@ -185,10 +185,11 @@ def report(args: argparse.Namespace, folder: Path) -> None:
         large.to_parquet(folder / "large.parquet", index=False, row_group_size=50_000)
         ten = answer(child("job", str(folder), "large", json.dumps(settings)))
         longer = {kind: ten[kind] / job[kind] for kind in ("cold", "warm")}
-        print(f"\n10 times the rows: {ten['cold']:.1f} s, {longer['cold']:.2f} times as long (warm session ", end="")
+        share, megabytes = 10 * bare / ten["cold"], ten["memory"] / 2**20
         print(
-            f"{longer['warm']:.2f}), model-bound share {10 * bare / ten['cold']:.2f}, worker {ten['memory'] / 2**20:.0f} MB"
+            f"\n10 times the rows: {ten['cold']:.1f} s, {longer['cold']:.2f} times as long ({longer['warm']:.2f} warm);"
         )
+        print(f"model-bound share {share:.2f}, peak memory of a worker {megabytes:.0f} MB")
         wide = answer(child("background", str(folder), str(args.evaluations)))
         shown = ", ".join(f"{int(size):,} rows {seconds * 1e6:.0f} us" for size, seconds in wide.items())
         print(f"seconds a row by size of the background: {shown}")

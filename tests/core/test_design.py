@@ -57,7 +57,8 @@ def test_values_sum_to_the_total_and_a_linear_game_is_exact():
     effects = rng.normal(size=6)
     members = draw_members(6, 64, 1, 0)[0]
     total = np.array([effects.sum()])
-    value, error = make_design(members, 1e-9).estimate((np.where(members, 1, -1) * effects[:, None]).sum(0)[None], total)
+    asked = (np.where(members, 1, -1) * effects[:, None]).sum(axis=0)[None]
+    value, error = make_design(members, 1e-9).estimate(asked, total)
     assert value.sum() == pytest.approx(total[0], abs=1e-12)
     assert value[0] == pytest.approx(effects, abs=1e-9)
     assert error.max() < 1e-9

@@ -1,0 +1,110 @@
+"""Every command and code block of README.md is executed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.strip().splitlines()]
+# Not run as they stand here: the tests would start themselves, or take minutes. Each has its own test below.
+APART = ("python3 jobs/demo.py", "python3 tests/run.py", "pip install", "pip wheel", ".venv/bin/python tests/bench")
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
+    "PYSPARK_PYTHON": sys.executable,
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what git has, so that nothing is written into the tree under test."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def run(command, folder, seconds=300, **variables):
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**ENVIRONMENT, **variables},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_only_known_kinds_of_blocks():
+    assert {kind for kind, _ in BLOCKS} == {"bash", "python"}
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith(APART)])
+def test_command(command, checkout):
+    run(command, checkout)
+
+
+def test_python_blocks_in_one_session(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(text for kind, text in BLOCKS if kind == "python"))
+    printed = run(f"python {script}", tmp_path)
+    assert "mean_abs_shap" in printed
+
+
+def test_the_demo_command(checkout):
+    marker = Path(sys.prefix, "spark-shap-environment")
+    if not marker.exists():
+        pytest.skip("this environment was not made by conf/environment.py")
+    assert "python3 jobs/demo.py" in COMMANDS
+    made = ROOT if os.access(ROOT, os.W_OK) else checkout
+    printed = run(f"python3 jobs/demo.py --output {checkout}/demo", made, SPARK_SHAP_VENV=sys.prefix)
+    assert "1,000 of 1,000 rows explained, 0 rejected" in printed
+    for table in ("runs", "attributions", "summary", "rejects"):
+        assert list(Path(checkout, "demo", table).glob("run_id=*/*.parquet"))
+
+
+def test_ci_calls_the_test_command():
+    assert "python3 tests/run.py" in COMMANDS
+    assert "tests/run.py" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("pip install")])
+def test_install_command(command, checkout, tmp_path):
+    run(f"python -m venv {tmp_path}/fresh", checkout)
+    fresh = {"PATH": f"{tmp_path}/fresh/bin:{os.environ['PATH']}", "PYTHONPATH": ""}
+    run(command, checkout, seconds=900, **fresh)
+    run("spark-shap --version && python -c 'import pyspark, delta, sklearn'", tmp_path, **fresh)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("pip wheel")])
+def test_wheel_command(command, checkout, tmp_path):
+    run(command, checkout, seconds=600)
+    zipped = next(Path(checkout, "dist").glob("*.zip"))
+    run("python -c 'import spark_shap; print(spark_shap.__file__)' | grep -F .zip", tmp_path, PYTHONPATH=str(zipped))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(".venv/bin/python tests/bench")])
+def test_bench_command_on_few_rows(command, checkout):
+    assert "x 23 features" in run(command.replace(".venv/bin/python", "python") + " --rows 600", checkout, seconds=900)
