@@ -39,7 +39,7 @@ class Explainer:
         (B, M) pandas frame, numpy array or Spark DataFrame. The model is called with exactly its columns,
         order and dtypes.
     weights
-        (B,) positive weights of the background rows, or the name of a background column that holds
+        (B,) weights of the background rows, 0 or more, or the name of a background column that holds
         them (which then is no feature).
     background_size
         For a Spark background: how many rows to take, chosen by the hash of their content or key, so
@@ -257,8 +257,8 @@ def _from_spark(
         raise UsageError(f"background_size: {size!r} is neither a positive integer nor 'all'")
     if weights is not None and not isinstance(weights, str):
         raise UsageError("weights: for a Spark background name the column that holds them")
-    if size != "all":
-        frame = sample_by_hash(frame, key=keys, size=int(size), seed=seed)
+    # The whole too is put in the order of the hash: the order of background rows is part of a draw.
+    frame = sample_by_hash(frame, key=keys, size=None if size == "all" else int(size), seed=seed)
     left_out = {*(keys or ()), weights}
     return to_background(frame, [name for name in frame.columns if name not in left_out], weights)
 

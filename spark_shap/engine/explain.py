@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from spark_shap.engine.session import column
 from spark_shap.engine.shipping import Carrier, dumps, load, ship
@@ -14,7 +17,6 @@ from spark_shap.schema import ERROR, REJECT_COLUMNS, reserved_names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import pyarrow as pa
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
@@ -30,18 +32,15 @@ class _ExplainPartition:
     carrier: Carrier
     columns: Columns
     limit: RejectLimit | None
+    names: tuple[str, ...]
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Explain one partition; an empty one loads nothing."""
-        for first in batches:
-            if first.num_rows:
-                prepared = load(self.carrier)
-                yield from explain_batches(_chain(first, batches), prepared, columns=self.columns, limit=self.limit)
-
-
-def _chain(first: pa.RecordBatch, rest: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
+        stream = (pa.RecordBatch.from_arrays(batch.columns, names=self.names) for batch in batches)
+        first = next((batch for batch in stream if batch.num_rows), None)
+        if first is not None:
+            prepared = load(self.carrier)
+            yield from explain_batches(chain([first], stream), prepared, columns=self.columns, limit=self.limit)
 
 
 def check_columns(available: Sequence[str], columns: Columns, features: Sequence[str]) -> None:
@@ -130,10 +129,11 @@ def explain_frame(
         is one line whose `error` says why.
     """
     check_columns(frame.columns, columns, prepared.feature_names)
-    wanted = dict.fromkeys([*columns.key, *columns.keep, *prepared.feature_names])
-    source = frame.select(*(column(frame, name) for name in wanted))
+    wanted = tuple(dict.fromkeys([*columns.key, *columns.keep, *prepared.feature_names]))
+    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
+    source = frame.select(*(column(frame, name).alias(f"_{index}") for index, name in enumerate(wanted)))
     schema = spark_schema(frame, prepared, columns)
     if partitions is not None:
-        source = source.repartition(partitions, *(column(source, name) for name in columns.key))
+        source = source.repartition(partitions, *(f"_{wanted.index(name)}" for name in columns.key))
     carrier = ship(frame.sparkSession, dumps(prepared))
-    return source.mapInArrow(_ExplainPartition(carrier, columns, limit), schema)
+    return source.mapInArrow(_ExplainPartition(carrier, columns, limit, wanted), schema)

@@ -39,10 +39,14 @@ def key_texts(column: pa.Array | pa.ChunkedArray, name: str) -> list[str | None]
             f"key column {name!r} has type {kind}, which is no safe key; use integers, strings, booleans, dates, "
             "timestamps or decimals, or cast it to a string"
         )
-    if pa.types.is_timestamp(kind):  # one unit: the text shows as many digits as the unit has
-        column = column.cast(pa.timestamp("us", kind.tz))
-    texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
-    return texts
+    if not pa.types.is_timestamp(kind):
+        texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
+        return texts
+    # An instant is one key whatever the session's time zone: UTC, without a zone, in microseconds; the text
+    # shows as many digits as the unit has.
+    unit = "ns" if kind.unit == "ns" else "us"
+    clock = pc.cast(column.cast(pa.timestamp(unit)), pa.string()).to_pylist()
+    return [text[:-3] if text and unit == "ns" and text.endswith("000") else text for text in clock]
 
 
 def hash_columns(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

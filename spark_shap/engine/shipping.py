@@ -15,21 +15,23 @@ import sys
 import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from spark_shap.engine.session import is_connect
 from spark_shap.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from pyspark.sql import SparkSession
 
     from spark_shap.prepare import Prepared
 
-__all__ = ["Carrier", "dumps", "load", "ship"]
+__all__ = ["Carrier", "dumps", "keep_freed_memory", "load", "ship", "ship_module"]
 
 _INLINE_BYTES = 2**20
 _CACHE_SIZE = 4
@@ -91,9 +93,11 @@ def dumps(prepared: Prepared) -> bytes:
     """
     from pyspark import cloudpickle
 
+    for name in {str(getattr(part, "__module__", None)) for part in _parts(_model(prepared))} & sys.modules.keys():
+        ship_module(name)
     try:
         return cast("bytes", cloudpickle.dumps(prepared))  # type: ignore[no-untyped-call]  # pyspark's copy is untyped
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
+    except Exception as error:  # a model's own __reduce__ may raise anything
         raise ModelError(
             f"model: it cannot be sent to the workers ({error}); pass an estimator or a function that can be pickled, "
             "without open files, sessions or locks"
@@ -120,7 +124,7 @@ def load(carrier: Carrier) -> Prepared:
     if carrier.digest in _cache:
         _cache.move_to_end(carrier.digest)
         return _cache[carrier.digest]
-    _keep_freed_memory()
+    keep_freed_memory()
     prepared = cast("Prepared", pickle.loads(carrier.read()))  # our own bytes, made by `dumps`
     _one_thread(prepared)
     _cache[carrier.digest] = prepared
@@ -129,23 +133,44 @@ def load(carrier: Carrier) -> Prepared:
     return prepared
 
 
+def _model(prepared: Prepared) -> Any:
+    """Return the user's object behind the predictor."""
+    game: Any = prepared.method.game
+    function = game.predict.function
+    if isinstance(function, MethodType):
+        return function.__self__
+    # Our own wrappers of classifiers hold the estimator.
+    return function.model if type(function).__module__.startswith("spark_shap.") else function
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """Yield a model and the estimators in it, fitted clones included."""
+    waiting, seen = [model], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            waiting.extend(part)
+        elif isinstance(part, partial):
+            waiting.extend([part.func, *part.args, *part.keywords.values()])
+        elif part is model or hasattr(part, "get_params") or isinstance(part, FunctionType):
+            yield part
+            waiting.extend(getattr(part, "__dict__", {}).values())
+
+
 def _one_thread(prepared: Prepared) -> None:
     """Make scikit-learn estimators use one thread: executors already run a worker on every core.
 
     OpenMP and BLAS obey ``OMP_NUM_THREADS``, which Spark sets to ``spark.task.cpus``; ``n_jobs`` does not.
     """
-    function: Any = prepared.method.game.predict
-    owner = getattr(function, "function", function)
-    model = getattr(owner, "model", getattr(owner, "__self__", None))
-    get_params: Callable[..., dict[str, Any]] | None = getattr(model, "get_params", None)
-    if model is None or get_params is None:
-        return
-    jobs = {name: 1 for name, value in get_params(deep=True).items() if name.split("__")[-1] == "n_jobs" and value}
-    if jobs:
-        model.set_params(**jobs)
+    for part in _parts(_model(prepared)):
+        if hasattr(part, "get_params") and getattr(part, "n_jobs", None) not in (None, 1):
+            part.n_jobs = 1
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Stop glibc from handing every freed block back to the system.
 
     Blocks of hybrid rows are a few megabytes and are made again and again; mapping their pages anew each
@@ -170,7 +195,10 @@ def ship_module(name: str) -> None:
 
     from pyspark import cloudpickle
 
-    module = importlib.import_module(name)
-    place = getattr(module, "__file__", None) or ""
-    if "site-packages" not in place and not name.startswith("spark_shap"):
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "spark_shap":
+        return
+    module = sys.modules.get(name) or importlib.import_module(name)
+    place = getattr(module, "__file__", None)
+    if place and not {"site-packages", "dist-packages"} & set(Path(place).parts):
         cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]  # as above

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema"]
 
 _GUARD_ROWS = 200
+_INFINITE = (float("inf"), float("-inf"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 
 def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) -> tuple[list[pa.RecordBatch], list[str]]:
     hashes, null_key = hash_columns([portion.column(name) for name in columns.key], columns.key)
-    rows, problems = conform(frame_from_arrow(portion.select(prepared.feature_names)), prepared.background.layout)
+    frame = frame_from_arrow(portion.select(prepared.feature_names), whole_integers=True)
+    rows, problems = conform(frame, prepared.background.layout)
     failures = {row: ("input", Failure("ValueDoesNotFit", text)) for row, text in problems.items()}
     failures |= {
         int(row): ("key", Failure("NullKey", f"a part of the key ({', '.join(columns.key)}) is null"))
@@ -225,13 +227,19 @@ def _rejected(
             "stage": failures[position][0],
             "error_class": failures[position][1].error_class,
             "message": failures[position][1].message,
-            "row": json.dumps(row, default=str, ensure_ascii=False),
+            "row": _json(row),
         }
         for position, row in zip(positions, taken.to_pylist(), strict=True)
     ]
     first = len(columns.key)
     data = [pa.nulls(len(positions), schema.field(first + index).type) for index in range(8)]
     return _batch(taken, data, pa.array(error, schema.field(ERROR).type), schema, columns)
+
+
+def _json(row: dict[str, Any]) -> str:
+    # JSON has no NaN and no infinity: as texts, lest a reader stumbles over the row.
+    plain = {name: str(value) if value != value or value in _INFINITE else value for name, value in row.items()}
+    return json.dumps(plain, default=str, ensure_ascii=False)
 
 
 def _batch(

@@ -7,33 +7,43 @@ kind is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spark_shap.errors import InputError
+from spark_shap.models.convert import converter
 from spark_shap.models.frames import Layout, Rows, is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 __all__ = ["Problems", "conform", "encode", "frame_from_arrow"]
 
 Problems = dict[int, str]
 """Why a row cannot be explained, by position."""
 
-_EXACT_INTEGERS = 2**53
 
-
-def frame_from_arrow(table: pa.Table) -> pd.DataFrame:
+def frame_from_arrow(table: pa.Table, *, whole_integers: bool = False) -> pd.DataFrame:
     """Return a table as pandas reads files: nulls make integers floats and booleans objects.
 
-    Dates come as `datetime.date`, decimals as `decimal.Decimal`, timestamps as ``datetime64``.
+    Dates come as `datetime.date`, decimals as `decimal.Decimal`, timestamps as ``datetime64``. With
+    `whole_integers`, integers next to nulls come as pandas' nullable ones: a float would round the large
+    ones, so that a row would depend on its company.
     """
-    return table.to_pandas(split_blocks=True, date_as_object=True)
+    frame = table.to_pandas(split_blocks=True, date_as_object=True)
+    if not whole_integers:
+        return frame
+    import pandas as pd
+    import pyarrow as pa
+
+    for place, column in enumerate(table.columns):
+        if pa.types.is_int64(column.type) and column.null_count:
+            values, null = column.fill_null(0).to_numpy(), column.is_null().to_numpy()
+            frame.isetitem(place, pd.Series(pd.arrays.IntegerArray(values, null)))
+    return frame
 
 
 def conform(frame: pd.DataFrame | NDArray[Any], layout: Layout) -> tuple[Rows, Problems]:
@@ -77,123 +87,17 @@ def conform(frame: pd.DataFrame | NDArray[Any], layout: Layout) -> tuple[Rows, P
         sources = [frame.iloc[:, given[name]] for name in layout.names]
     columns = []
     for name, dtype, marker, source in zip(layout.names, layout.dtypes, layout.missing, sources, strict=True):
-        column, bad = _converter(dtype)(source, dtype, name)
+        column, bad = converter(dtype)(source, dtype, name)
         if isinstance(dtype, np.dtype) and dtype.kind == "O":
             # pandas marks a missing string with NaN, Arrow with None: a row must be the same to the
             # model wherever it came from.
             column[is_missing(column)] = marker
         for row in np.flatnonzero(bad):
             value = source.iloc[row]
+            value = value.item() if isinstance(value, np.generic) else value
             problems.setdefault(int(row), f"feature {name!r}: value {value!r} does not fit dtype {dtype}")
         columns.append(column)
     return Rows(layout, tuple(columns)), problems
-
-
-_Converter = Callable[["pd.Series", Any, str], tuple[Any, NDArray[np.bool_]]]
-
-
-def _converter(dtype: Any) -> _Converter:
-    import pandas as pd
-
-    if isinstance(dtype, pd.CategoricalDtype):
-        return _to_category
-    if not isinstance(dtype, np.dtype):
-        return _to_extension
-    by_kind = {"f": _to_float, "i": _to_integer, "u": _to_integer, "b": _to_bool, "O": _to_object}
-    return by_kind.get(dtype.kind, _to_time)
-
-
-def _kind_error(name: str, source: pd.Series, dtype: Any) -> InputError:
-    example = next((value for value in source if not is_missing(np.array([value], dtype=object))[0]), None)
-    return InputError(
-        f"feature {name!r}: the rows have dtype {source.dtype} (for example {example!r}), the background has "
-        f"{dtype}; convert the column, or give a background of the same dtype"
-    )
-
-
-def _numbers(source: pd.Series, dtype: Any, name: str) -> NDArray[Any]:
-    """Return a numeric column as float64 with NaN for missing, or as the integers that it holds."""
-    import pandas as pd
-    from pandas.api import types
-
-    if types.is_bool_dtype(source.dtype) or isinstance(source.dtype, pd.CategoricalDtype):
-        raise _kind_error(name, source, dtype)
-    if types.is_numeric_dtype(source.dtype):
-        integers = types.is_integer_dtype(source.dtype) and not source.isna().any()
-        if integers and isinstance(source.dtype, np.dtype):
-            return np.asarray(source.to_numpy())
-        return np.asarray(source.to_numpy(dtype=np.int64 if integers else np.float64, na_value=np.nan))
-    if types.is_object_dtype(source.dtype):
-        present = source[source.notna()]
-        if all(not isinstance(value, (str, bytes, bool)) for value in present):
-            try:  # decimals
-                return np.asarray(source.astype(np.float64).to_numpy())
-            except (TypeError, ValueError):
-                pass
-    raise _kind_error(name, source, dtype)
-
-
-def _to_float(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    numbers = _numbers(source, dtype, name)
-    bad = np.zeros(len(numbers), dtype=bool)
-    if numbers.dtype.kind in "iu" and dtype.itemsize == 8:
-        bad = (numbers > _EXACT_INTEGERS) | (numbers < -_EXACT_INTEGERS if numbers.dtype.kind == "i" else False)
-    return np.ascontiguousarray(numbers, dtype=dtype), np.asarray(bad, dtype=bool)
-
-
-def _to_integer(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    numbers = _numbers(source, dtype, name)
-    limits = np.iinfo(dtype)
-    with np.errstate(invalid="ignore"):
-        bad = ~((numbers >= limits.min) & (numbers <= limits.max))
-        if numbers.dtype.kind == "f":
-            bad |= (np.abs(numbers) > _EXACT_INTEGERS) | (numbers != np.floor(numbers))
-    return np.where(bad, 0, numbers).astype(dtype), np.asarray(bad)
-
-
-def _to_bool(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    bad = is_missing(source)
-    if not all(isinstance(value, (bool, np.bool_)) for value in source[~bad].unique()):
-        raise _kind_error(name, source, dtype)
-    filled = source.astype(object).where(~bad, other=False)
-    return filled.to_numpy().astype(dtype), bad
-
-
-def _to_object(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    from pandas.api import types
-
-    if types.is_numeric_dtype(source.dtype) and not types.is_bool_dtype(source.dtype) and source.notna().any():
-        raise _kind_error(name, source, dtype)
-    return source.to_numpy(dtype=object, copy=True), np.zeros(len(source), dtype=bool)
-
-
-def _to_time(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    try:
-        return source.astype(dtype).to_numpy(), np.zeros(len(source), dtype=bool)
-    except (TypeError, ValueError) as error:
-        raise _kind_error(name, source, dtype) from error
-
-
-def _to_category(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:  # noqa: ARG001 - one signature
-    import pandas as pd
-
-    plain = source.astype(source.cat.categories.dtype) if isinstance(source.dtype, pd.CategoricalDtype) else source
-    category = pd.Categorical(plain.to_numpy(dtype=object), dtype=dtype)
-    return category, is_missing(category) & ~is_missing(source)
-
-
-def _to_extension(source: pd.Series, dtype: Any, name: str) -> tuple[Any, NDArray[np.bool_]]:
-    import pandas as pd
-    from pandas.api import types
-
-    textual = types.is_string_dtype(dtype)
-    present = source[source.notna()]
-    if textual and not all(isinstance(value, str) for value in present):
-        raise _kind_error(name, source, dtype)
-    try:
-        return pd.Series(source).astype(dtype).array, np.zeros(len(source), dtype=bool)
-    except (TypeError, ValueError) as error:
-        raise _kind_error(name, source, dtype) from error
 
 
 def encode(rows: Rows, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -65,7 +65,13 @@ class Layout:
             return self._wrap(only.T) if self.is_frame else np.ascontiguousarray(only.T)
         import pandas as pd
 
-        data = list(columns)
+        # As they are: pandas 3 would take an array of texts for its own dtype of strings.
+        data = [
+            pd.Series(column, dtype=object, copy=False)
+            if isinstance(column, np.ndarray) and column.dtype.hasobject
+            else column
+            for column in columns
+        ]
         for dtype, members in self.blocks.items():
             for place, index in enumerate(members):
                 data[index] = blocks[dtype][place]
@@ -211,7 +217,9 @@ def _equals(column: Any, value: Any) -> NDArray[np.bool_]:
     if is_missing(np.array([value], dtype=object))[0]:
         return missing
     with np.errstate(invalid="ignore"):
-        same = np.asarray(np.asarray(column, dtype=object) == value) if column.dtype == object else column == value
+        same = np.asarray(column, dtype=object) == value if column.dtype == object else column == value
+    if not isinstance(same, np.ndarray):  # nullable booleans: a missing value equals nothing
+        same = same.to_numpy(dtype=bool, na_value=False)
     return np.asarray(same, dtype=bool) & ~missing
 
 

@@ -50,7 +50,7 @@ class Predictor:
             The result is not numeric, or has not one line a row.
         """
         n_rows = len(rows)
-        raw = self.function(rows.to_numpy() if self.plain_array else rows)
+        raw = self.function(np.asarray(rows) if self.plain_array else rows)
         try:
             out = np.asarray(raw, dtype=np.float64)
         except (TypeError, ValueError) as error:
