@@ -297,7 +297,7 @@ def test_bad_rows(data):
     explainer = Explainer(interacting_frame, background, n_evaluations=33)
     with pytest.raises(InputError, match=r"feature 'c' is missing \(1 of 5 features: c\)"):
         explainer(background.drop(columns="c"))
-    with pytest.raises(InputError, match="feature 'b': the rows have dtype .*'x'.* the background has float64"):
+    with pytest.raises(InputError, match=r"feature 'b': the rows have dtype .*'x'.* the background has float64"):
         explainer(background.assign(b="x"))
     with pytest.raises(InputError, match="key: X has no column 'id'"):
         explainer(background, key="id")

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_shap.core.summary import SummaryRows, SummaryState, derive_rows, merge_summaries, reduce_rows
+from spark_shap.engine.session import column
 from spark_shap.engine.summary_schema import (
     KEY_COLUMNS,
     STATE_SCHEMA,
@@ -100,8 +101,9 @@ def summarize(rows: DataFrame, *, by: Sequence[str | Sequence[str]] = (), weight
     spec = _spec(rows.columns, getattr(kind, "names", []), by, weight)
     wanted = _wanted(spec, rows.columns)
     # Whole columns only: taking fields or filtering here could evaluate an explaining column twice.
-    quoted = ["`" + name.replace("`", "``") + "`" for name in wanted]
-    states = rows.select(*quoted).mapInArrow(partial(local_batches, spec), spark_schema(STATE_SCHEMA))
+    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
+    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
+    states = numbered.mapInArrow(partial(_named_local_batches, spec, wanted), spark_schema(STATE_SCHEMA))
     met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
     result = met.mapInArrow(partial(merge_batches, spec), spark_schema(SUMMARY_SCHEMA))
     return result if "run_id" in wanted else result.drop("run_id")
@@ -116,6 +118,12 @@ def summarize_table(rows: pa.Table, *, by: Sequence[str | Sequence[str]] = (), w
     states = local_batches(spec, rows.select(wanted).to_batches())
     result = pa.Table.from_batches(merge_batches(spec, states), schema=SUMMARY_SCHEMA)
     return result if "run_id" in wanted else result.drop_columns(["run_id"])
+
+
+def _named_local_batches(
+    spec: SummarySpec, names: list[str], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    return local_batches(spec, (pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches))
 
 
 def local_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -171,8 +179,8 @@ def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[Su
 def _groups(rows: SummaryRows, columns: list[pa.Array]) -> Iterator[tuple[int, SummaryRows]]:
     """Yield the first row's index and the members of each combination of the columns' values."""
     codes: IntArray = np.zeros(len(rows.weights), dtype=np.intp)
-    for column in columns:
-        encoded = column.dictionary_encode(null_encoding="encode")
+    for values in columns:
+        encoded = values.dictionary_encode(null_encoding="encode")
         step = codes * len(encoded.dictionary) + encoded.indices.to_numpy(zero_copy_only=False)
         # Compact after every column: the product of the cardinalities may overflow.
         codes = np.unique(step, return_inverse=True)[1].ravel()

@@ -90,7 +90,12 @@ def to_background(
     # Local: conform needs pandas, and importing io must not load it.
     from spark_shap.models.conform import frame_from_arrow
 
-    return frame_from_arrow(table.select(list(columns))), weights
+    background = frame_from_arrow(table.select(list(columns)))
+    for name in background.columns:
+        if getattr(background[name].dtype, "tz", None) is not None:
+            # By the session's clock and without a zone, as toPandas() gives the times that a model is trained on.
+            background[name] = background[name].dt.tz_localize(None)
+    return background, weights
 
 
 def collect_arrow(df: DataFrame) -> pa.Table:

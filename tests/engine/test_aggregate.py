@@ -272,3 +272,13 @@ table = pa.table({"output": ["y", "y"], "shap_values": shap})
 assert summarize_table(table)["mean_abs_shap"].to_pylist() == [1.5, 2.0]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_segments_and_weights_with_dots_in_their_names(spark: Any) -> None:
+    rows = spark.sql(
+        "select '1' as output, named_struct('x.y', cast(id as double)) as shap_values, "
+        "id % 2 as `seg.ment`, 1.0D + id as `we ight` from range(4)"
+    )
+    found = summarize(rows, by=["seg.ment"], weight="we ight").where("segment = '1'").collect()
+    assert [(row["feature"], row["n_rows"], row["weight"]) for row in found] == [("x.y", 2, 6.0)]
+    assert found[0]["mean_shap"] == pytest.approx((2 * 1 + 4 * 3) / 6)

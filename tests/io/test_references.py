@@ -120,7 +120,9 @@ def test_background_has_the_dtypes_of_the_worker(mixed: DataFrame) -> None:
     frame, weights = to_background(mixed.orderBy("k"), columns, "w")
     assert list(frame.columns) == columns
     expected = frame_from_arrow(collect_arrow(mixed.orderBy("k")).select(columns))
+    expected["at"] = expected["at"].dt.tz_localize(None)  # the session's clock, as toPandas() shows it
     assert list(frame.dtypes) == list(expected.dtypes)
+    assert frame["at"].tolist()[0] == mixed.toPandas()["at"].sort_values().tolist()[0]
     assert frame["text"].tolist()[0] == "é"
     assert frame["n.i"].tolist()[0] == 10
     assert frame.iloc[1].isna().all()
