@@ -1,22 +1,27 @@
 """The command line: ``spark-shap run``, ``plan`` and ``demo``.
 
-Exit codes: 0 done, 1 a run failed, 2 bad usage or configuration.
+Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 130 interrupted. What goes wrong is a
+line on standard error each. Spark's own log goes to a file, which is kept, and named, when Spark fails.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING
 
 from spark_shap import __version__
-from spark_shap.errors import ConfigError, MissingDependencyError, RunError, SparkShapError
+from spark_shap.engine.console import new_log, quiet_pyspark, started_programs_log_to
+from spark_shap.engine.session import make_session
+from spark_shap.errors import ConfigError, RunError, SparkShapError, TooManyRejectsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Row, SparkSession
 
     from spark_shap.config import RunConfig
     from spark_shap.pipeline import RunResult
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _TOP_FEATURES = 10
+_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,17 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spark_shap").setLevel(level)
     try:
-        return int(arguments.command(arguments))
+        _with_spark(arguments.command, arguments.configure(arguments))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"config: {problem}", file=sys.stderr)
+            _complain(f"config: {problem}")
         return 2
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        _complain(f"failed: {error}")
         return 1
-    except (MissingDependencyError, SparkShapError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except SparkShapError as error:
+        _complain(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        _complain("interrupted; start the same command again: a run that is not in the table of runs does not exist")
+        return _INTERRUPTED
+    return 0
+
+
+def _complain(text: str) -> None:
+    print(" ".join(text.split("\n")), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,16 +85,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--max-rejects", metavar="N", help="share below 1, or number of rows, that may be rejected"
             )
-        command.set_defaults(command=function)
+        command.set_defaults(command=function, configure=_configure)
         command.add_argument("--quiet", action="store_true", help="print results and errors only")
-    demo = commands.add_parser("demo", help="explain the German credit applications on this machine")
+    text = "explain the German credit applications on this machine"
+    demo = commands.add_parser("demo", help=text, description=text)
     demo.add_argument("--output", default="spark-shap-demo", metavar="FOLDER", help="where the tables go")
     demo.add_argument("--quiet", action="store_true", help="print results and errors only")
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo, configure=_configure_demo)
     return parser
 
 
-def _load(arguments: argparse.Namespace) -> RunConfig:
+def _configure(arguments: argparse.Namespace) -> RunConfig:
     from spark_shap.config import load_config
 
     overrides = list(arguments.overrides)
@@ -89,10 +104,56 @@ def _load(arguments: argparse.Namespace) -> RunConfig:
     return load_config(arguments.config, overrides)
 
 
-def _session(config: RunConfig) -> SparkSession:
-    from spark_shap.engine.session import make_session
+def _configure_demo(arguments: argparse.Namespace) -> RunConfig:
+    from spark_shap.demo import demo_config
 
-    return make_session(config.spark.master, config.spark.conf, delta=_uses_delta(config))
+    return demo_config(arguments.output)
+
+
+def _with_spark(command: Callable[[SparkSession, RunConfig], None], config: RunConfig) -> None:
+    """Start Spark and run a command; Spark's errors become `RunError`, which names Spark's log."""
+    log = new_log()
+    errors, keep_log = _spark_errors(), False
+    try:
+        with started_programs_log_to(log):
+            spark = make_session(config.spark.master, config.spark.conf, delta=_uses_delta(config))
+        quiet_pyspark()
+        command(spark, config)
+    except TooManyRejectsError:
+        raise
+    except RunError as error:
+        keep_log = log.stat().st_size > 0
+        raise RunError(f"{error}{_see(log)}") from error
+    except errors as error:
+        keep_log = log.stat().st_size > 0
+        raise RunError(f"Spark: {_reason(error, log)}{_see(log)}") from error
+    finally:
+        if not keep_log:
+            log.unlink()
+
+
+def _spark_errors() -> tuple[type[Exception], ...]:
+    try:
+        from spark_shap.io.sources import SPARK_ERRORS
+    except ImportError:  # no pyspark: making the session says so
+        return ()
+    return SPARK_ERRORS
+
+
+def _reason(error: BaseException, log: Path) -> str:
+    from spark_shap.io.sources import spark_reason
+
+    text = log.read_text(errors="replace")
+    if died := re.search(r'^Exception in thread "main" [\w.$]+: (.+)', text, re.MULTILINE):
+        return died[1].strip()
+    if "JAVA_GATEWAY_EXITED" in str(error):  # the JVM has told its reason to nobody else
+        told = [line for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
+        return f"its JVM did not start: {told[0].strip() if told else 'it said nothing'}"
+    return spark_reason(error)
+
+
+def _see(log: Path) -> str:
+    return f" (Spark's log: {log})" if log.stat().st_size else ""
 
 
 def _uses_delta(config: RunConfig) -> bool:
@@ -100,33 +161,25 @@ def _uses_delta(config: RunConfig) -> bool:
     return "delta" in formats
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    config = _load(arguments)
-    spark = _session(config)
+def _run(spark: SparkSession, config: RunConfig) -> None:
+    from spark_shap.pipeline import run
+
+    _print_result(spark, run(spark, config))
+
+
+def _plan(spark: SparkSession, config: RunConfig) -> None:
+    from spark_shap.pipeline import plan_run
+
+    print("\n".join(plan_run(spark, config).lines()))
+
+
+def _demo(spark: SparkSession, config: RunConfig) -> None:
     from spark_shap.pipeline import run
 
     result = run(spark, config)
     _print_result(spark, result)
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    config = _load(arguments)
-    spark = _session(config)
-    from spark_shap.pipeline import plan_run
-
-    print("\n".join(plan_run(spark, config).lines()))
-    return 0
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from spark_shap.demo import run_demo
-
-    spark, result = run_demo(arguments.output)
-    _print_result(spark, result)
-    print("\nRead the tables with pandas or Spark, for example:")
-    print(f"  pandas.read_parquet({str(result.location.path('attributions'))!r})")
-    return 0
+    print("\nEvery application's own values, with pandas:")
+    print(f"  pandas.read_parquet({result.location.path('attributions')!r})")
 
 
 def _print_result(spark: SparkSession, result: RunResult) -> None:
@@ -137,15 +190,22 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
         f"run {record.run_id}: {record.rows_explained:,} of {record.rows_read:,} rows explained, "
         f"{record.rows_rejected:,} rejected"
     )
-    print(f"method {record.method}, output {record.output_space} ({', '.join(record.output_names)})")
+    print(f"explained: {record.output_space} of {', '.join(record.output_names)}, method {record.method}")
     if record.std_error_median:
         print(f"standard error of a value: median {record.std_error_median:.2g}, 99 % below {record.std_error_p99:.2g}")
-    print(f"tables in {result.location}: runs, attributions, summary, rejects")
     summary = read_table(spark, result.location, "summary", record.run_id)
     top = summary.where(f"segment_by = '' and rank <= {_TOP_FEATURES}").orderBy("output", "rank").collect()
-    width = max((len(row["feature"]) for row in top), default=7)
-    print(f"\n{'':>4} {'feature':<{width}}  {'mean |SHAP|':>11}  {'± 95 %':>8}  {'mean SHAP':>10}  {'in top 4':>8}")
-    for row in top:
+    for name in record.output_names:
+        _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
+    print(f"\ntables in {result.location}: runs, attributions, summary, rejects")
+
+
+def _print_top(rows: Sequence[Row], title: str) -> None:
+    """Print the features that matter most for one output."""
+    width = max(24, *(len(row["feature"]) for row in rows)) if rows else 24
+    heading = f"output {title}" if title else "what matters most"
+    print(f"\n{heading:<{width + 5}}  {'mean |SHAP|':>11}  {'± 95 %':>8}  {'mean SHAP':>10}  {'in top 4':>8}")
+    for row in rows:
         half = 1.96 * float((row["sampling_error"] or 0.0) ** 2 + (row["monte_carlo_error"] or 0.0) ** 2) ** 0.5
         print(
             f"{row['rank']:>4} {row['feature']:<{width}}  {row['mean_abs_shap']:>11.5f}  {half:>8.5f}  "

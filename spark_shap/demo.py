@@ -1,24 +1,26 @@
-"""The demonstration: German credit applications, a model trained on the spot, a local Spark, Parquet tables."""
+"""The demonstration: German credit applications, a model trained on the spot, Parquet tables.
+
+`german_credit_model` is that model; it is trained when it is first asked for, so that a configuration can name
+``spark_shap.demo:german_credit_model`` without a model file.
+"""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from spark_shap.config import RunConfig
 from spark_shap.data import german_credit_path
-from spark_shap.engine.session import make_session
 from spark_shap.errors import MissingDependencyError
-from spark_shap.pipeline import RunResult, run
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pathlib import Path
 
-__all__ = ["run_demo", "train_german_credit"]
+__all__ = ["demo_config", "train_german_credit"]
 
 _log = logging.getLogger(__name__)
+_MODEL = "german_credit_model"
 
 
 def train_german_credit(path: str | Path) -> Any:
@@ -43,31 +45,35 @@ def train_german_credit(path: str | Path) -> Any:
     return make_pipeline(encode, LogisticRegression(C=0.3, max_iter=1000)).fit(features, data["bad"])
 
 
-def run_demo(output: str | Path) -> tuple[SparkSession, RunResult]:
-    """Explain the German credit applications and write the tables.
+@cache
+def _trained() -> Any:
+    path = german_credit_path()
+    _log.info("training a scikit-learn pipeline on %s", path)
+    return train_german_credit(path)
+
+
+def __getattr__(name: str) -> Any:
+    """Train the model when it is asked for."""
+    if name == _MODEL:
+        return _trained()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def demo_config(output: str | Path) -> RunConfig:
+    """Return the configuration that explains the German credit applications.
 
     Parameters
     ----------
     output
         Folder for the tables.
     """
-    import pickle
-
-    path = german_credit_path()
-    _log.info("training a scikit-learn pipeline on %s", path)
-    model = train_german_credit(path)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "model.pkl")
-        file.write_bytes(pickle.dumps(model))
-        config = RunConfig.model_validate(
-            {
-                "applicants": {"path": str(path), "key": ["application_id"], "keep": ["bad"]},
-                "reference": {"size": "all"},
-                "model": {"file": str(file)},
-                "output": {"path": str(output)},
-                "summary": {"by": [["purpose"]]},
-            }
-        )
-        _log.info("starting Spark on this machine")
-        spark = make_session(None, {}, delta=False)
-        return spark, run(spark, config)
+    return RunConfig.model_validate(
+        {
+            "applicants": {"path": str(german_credit_path()), "key": ["application_id"], "keep": ["bad"]},
+            "reference": {"size": "all"},
+            "model": {"object": f"{__name__}:{_MODEL}", "output_names": ["bad"]},
+            "explain": {"n_evaluations": 2048},
+            "output": {"path": str(output)},
+            "summary": {"by": [["purpose"]]},
+        }
+    )

@@ -12,11 +12,13 @@ import numpy as np
 import spark_shap
 from spark_shap.config import RunConfig, config_json
 from spark_shap.engine.door import Census, census
+from spark_shap.engine.explain import check_columns
 from spark_shap.engine.session import column, parallelism
 from spark_shap.engine.shipping import ship_module
 from spark_shap.engine.worker import Columns
+from spark_shap.errors import InputError
 from spark_shap.io.references import collect_arrow, sample_by_hash, to_background
-from spark_shap.io.sources import read_source, require_columns
+from spark_shap.io.sources import read_source, require_columns, require_weights, where_rows
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import background_rows
 from spark_shap.models.loading import LoadedModel, load_model
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "read_inputs", "run_identifier"]
 
 _PROBE_ROWS = 256
+_NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
 
 
 class Inputs(NamedTuple):
@@ -73,8 +76,13 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     features = _features(config, loaded.model, frame, reference, keep)
     require_columns(frame, features, what="applicants")
     columns = Columns(applicants.key, keep)
-    wanted = dict.fromkeys([*applicants.key, *keep, *features])
+    check_columns(frame.columns, columns, features)
+    wanted = list(dict.fromkeys([*applicants.key, *keep, *features]))
+    _check_names(wanted)
+    _check_key_types(frame, applicants.key)
     frame = frame.select(*(column(frame, name) for name in wanted))
+    if applicants.weight is not None:
+        require_weights(frame, applicants.weight, what="applicants")
     # Three small jobs of Spark and the driver's own work, side by side.
     with ThreadPoolExecutor(2) as pool, one_thread():
         counting = pool.submit(census, frame, applicants.key)
@@ -95,6 +103,25 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     return Inputs(loaded, frame, columns, found, prepared, fingerprint, total, plan)
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names that differ only in case: Spark takes them for one column."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise InputError(f"applicants: the columns {other!r} and {name!r} differ only in case; rename one of them")
+
+
+def _check_key_types(frame: DataFrame, key: Sequence[str]) -> None:
+    types = dict(frame.dtypes)
+    for name in key:
+        if types[name].split("<")[0] in _NO_KEYS:
+            raise InputError(
+                f"applicants: key column {name!r} has type {types[name]}, which is no safe key; use integers, strings, "
+                "booleans, dates, timestamps or decimals"
+            )
+
+
 def _kept(config: RunConfig) -> tuple[str, ...]:
     """Return columns to carry along: those asked for, the segments, the weight."""
     segments = [name for group in config.summary.by for name in group]
@@ -106,7 +133,9 @@ def _kept(config: RunConfig) -> tuple[str, ...]:
 def _reference(spark: SparkSession, config: RunConfig, applicants: DataFrame) -> DataFrame:
     reference, key = config.reference, config.applicants.key
     if reference.path is None and reference.table is None:
-        frame = applicants if reference.where is None else applicants.where(reference.where)
+        frame = applicants
+        if reference.where is not None:
+            frame = where_rows(applicants, reference.where, place="reference: the applicants")
     else:
         frame = read_source(
             spark,
@@ -166,6 +195,7 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "explain": {name: settings["explain"][name] for name in ("method", "n_evaluations", "seed")},
         "summary": settings["summary"],
         "weight": settings["applicants"]["weight"],
+        "layout": settings["output"]["layout"],
         "version": spark_shap.__version__,
     }
     return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from spark_shap.config import RunConfig, config_json
 from spark_shap.engine.aggregate import summarize
 from spark_shap.engine.door import missing_rows, reject_rows, split_rows
 from spark_shap.engine.explain import explain_frame
+from spark_shap.engine.layout import to_long, to_wide
 from spark_shap.engine.quality import Quality, measure
 from spark_shap.engine.session import column
 from spark_shap.engine.worker import RejectLimit
@@ -88,38 +89,58 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
     RunError
         The run failed, or its counts do not add up.
     """
-    clock = _Clock()
-    started = datetime.now(UTC)
-    output = config.output
-    location = Location(output.path, output.catalog_schema, output.format)
+    clock, started = _Clock(), datetime.now(UTC)
+    location = Location(config.output.path, config.output.catalog_schema, config.output.format)
     check_location(spark, location)
     inputs = read_inputs(spark, config)
     for line in inputs.plan.lines():
         _log.info("%s", line)
-    run_id = run_identifier(config, inputs)
+    job = _Job(config, inputs, location, run_identifier(config, inputs))
     clock.mark("prepare")
+    try:
+        record = _run(spark, job, clock, started)
+    except SPARK_ERRORS as error:
+        raise _own_error(error) from error
+    _log.info("run %s: %s", job.run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
+    return RunResult(record, location, inputs.plan, clock.seconds)
+
+
+class _Job(NamedTuple):
+    """A run on its way."""
+
+    config: RunConfig
+    inputs: Inputs
+    location: Location
+    run_id: str
+
+    @property
+    def n_bad_keys(self) -> int:
+        """Rows rejected for their keys."""
+        return self.inputs.census.n_null_key + self.inputs.census.n_duplicate
+
+
+def _run(spark: SparkSession, job: _Job, clock: _Clock, started: datetime) -> RunRecord:
+    config, inputs, (location, run_id) = job.config, job.inputs, job[2:]
     good, bad = split_rows(inputs.applicants, inputs.columns.key, inputs.census)
-    n_bad = inputs.census.n_null_key + inputs.census.n_duplicate
-    _check_rejects(config, inputs.census.n_rows, n_bad, "their keys are null or not unique")
-    _explain(good, inputs, config, location, run_id)
+    _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    _explain(good, job)
     clock.mark("explain")
-    written = read_table(spark, location, schema.ATTRIBUTIONS, run_id, struct_fields=inputs.prepared.feature_names)
+    written = _read_back(spark, job)
     table = summarize(written, by=config.summary.by, weight=config.applicants.weight)
     with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        rejecting = pool.submit(_write_rejects, bad, inputs, location, run_id)
+        rejecting = pool.submit(_write_rejects, bad, job)
         quality = measure(written, output=inputs.prepared.output_names[0])
         summing.result()
         rejecting.result()
-    n_missing = inputs.census.n_rows - n_bad - quality.n_rows
+    n_missing = inputs.census.n_rows - job.n_bad_keys - quality.n_rows
     if n_missing:
-        _reject_missing(good, written, inputs, config, location, run_id, n_missing)
+        _reject_missing(good, written, n_missing, job)
     clock.mark("aggregate")
-    record = _record(config, inputs, quality, run_id, started, n_bad + n_missing)
+    record = _record(job, quality, started, n_rejected=job.n_bad_keys + n_missing)
     write_run(spark, location, record)
     clock.mark("commit")
-    _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
-    return RunResult(record, location, inputs.plan, clock.seconds)
+    return record
 
 
 class _Clock:
@@ -141,24 +162,32 @@ def _tagged(frame: DataFrame, run_id: str) -> DataFrame:
     return frame.select(f.lit(run_id).alias(schema.RUN_ID), "*")
 
 
-def _check_rejects(config: RunConfig, n_rows: int, n_rejected: int, why: str) -> None:
-    if n_rejected > config.output.reject_limit(n_rows):
+def _check_rejects(job: _Job, n_rejected: int, why: str) -> None:
+    output, n_rows = job.config.output, job.inputs.census.n_rows
+    if n_rejected > output.reject_limit(n_rows):
         raise TooManyRejectsError(
-            f"{n_rejected:,} of {n_rows:,} rows cannot be explained ({why}), more than output.max_rejects="
-            f"{config.output.max_rejects} allows; mend the input, or allow more"
+            f"{n_rejected:,} of {n_rows:,} rows cannot be explained, more than output.max_rejects="
+            f"{output.max_rejects} allows; mend the input, or allow more. First messages: {why}"
         )
 
 
-def _explain(good: DataFrame, inputs: Inputs, config: RunConfig, location: Location, run_id: str) -> None:
+def _explain(good: DataFrame, job: _Job) -> None:
     """Explain the rows and write those that can be explained, in one evaluation."""
-    most = config.output.max_rejects
+    inputs, output = job.inputs, job.config.output
+    most = output.max_rejects
     limit = RejectLimit(count=most) if isinstance(most, int) else RejectLimit(share=most)
     found = explain_frame(good, inputs.prepared, columns=inputs.columns, partitions=inputs.plan.partitions, limit=limit)
     explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
-    try:
-        replace_run(_tagged(explained, run_id), location, schema.ATTRIBUTIONS, run_id)
-    except SPARK_ERRORS as error:
-        raise _own_error(error) from error
+    if output.layout == "long":
+        explained = to_long(explained, inputs.columns, inputs.prepared.feature_names)
+    replace_run(_tagged(explained, job.run_id), job.location, schema.ATTRIBUTIONS, job.run_id)
+
+
+def _read_back(spark: SparkSession, job: _Job) -> DataFrame:
+    """Return what was written of the run, as wide rows."""
+    features = job.inputs.prepared.feature_names
+    written = read_table(spark, job.location, schema.ATTRIBUTIONS, job.run_id, struct_fields=features)
+    return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
 
 
 def _own_error(error: Exception) -> SparkShapError:
@@ -169,15 +198,15 @@ def _own_error(error: Exception) -> SparkShapError:
         if mark in text:
             message = text.split(mark, 1)[1].split("\n\n", 1)[0].split("\n\tat ", 1)[0]
             return kind(message.strip())
-    return RunError(f"explaining failed: {spark_reason(error)}")
+    return RunError(f"Spark: {spark_reason(error)}")
 
 
-def _write_rejects(bad: DataFrame | None, inputs: Inputs, location: Location, run_id: str) -> None:
+def _write_rejects(bad: DataFrame | None, job: _Job) -> None:
     """Write the rows rejected at the door; an empty table of rejects says that there were none."""
     if bad is None:
-        bad = inputs.applicants.limit(0).withColumn("_reason", _null_text())
-    rejected = reject_rows(bad, inputs.columns.key)
-    replace_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
+        bad = job.inputs.applicants.limit(0).withColumn("_reason", _null_text())
+    rejected = reject_rows(bad, job.inputs.columns.key)
+    replace_run(_tagged(rejected, job.run_id), job.location, schema.REJECTS, job.run_id)
 
 
 def _null_text() -> Any:
@@ -186,17 +215,9 @@ def _null_text() -> Any:
     return f.lit(None).cast("string")
 
 
-def _reject_missing(
-    good: DataFrame,
-    written: DataFrame,
-    inputs: Inputs,
-    config: RunConfig,
-    location: Location,
-    run_id: str,
-    n_missing: int,
-) -> None:
+def _reject_missing(good: DataFrame, written: DataFrame, n_missing: int, job: _Job) -> None:
     """Explain the rows that are not in the table once more, for the reasons, and write those."""
-    n_bad = inputs.census.n_null_key + inputs.census.n_duplicate
+    inputs, location, run_id = job.inputs, job.location, job.run_id
     missing = missing_rows(good, written, inputs.columns.key)
     found = explain_frame(missing, inputs.prepared, columns=inputs.columns)
     fields = [column(found, schema.ERROR).getField(name).alias(name) for name in schema.REJECT_COLUMNS]
@@ -204,20 +225,18 @@ def _reject_missing(
     rejected = failed.select(*(column(failed, name) for name in inputs.columns.key), *fields)
     append_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
     table = read_table(good.sparkSession, location, schema.REJECTS, run_id)
-    n_rejected = table.count()
-    if n_rejected != n_missing + n_bad:
+    n_read, n_rejected = inputs.census.n_rows, table.count()
+    if n_rejected != n_missing + job.n_bad_keys:
         raise RunError(
-            f"the counts do not add up: {inputs.census.n_rows:,} rows read, "
-            f"{inputs.census.n_rows - n_missing - n_bad:,} explained, {n_rejected:,} rejected; "
-            "the model or the input changes between two looks at the same row"
+            f"the counts do not add up: {n_read:,} rows read, {n_read - n_missing - job.n_bad_keys:,} explained, "
+            f"{n_rejected:,} rejected; the model or the input changes between two looks at the same row"
         )
     first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
-    _check_rejects(config, inputs.census.n_rows, n_rejected, "; ".join(first))
+    _check_rejects(job, n_rejected, "; ".join(first))
 
 
-def _record(
-    config: RunConfig, inputs: Inputs, quality: Quality, run_id: str, started: datetime, n_rejected: int
-) -> RunRecord:
+def _record(job: _Job, quality: Quality, started: datetime, *, n_rejected: int) -> RunRecord:
+    config, inputs = job.config, job.inputs
     prepared, reference = inputs.prepared, config.reference
     if quality.n_rows + n_rejected != inputs.census.n_rows:
         raise RunError(
@@ -225,7 +244,7 @@ def _record(
             f"{n_rejected:,} rejected"
         )
     return RunRecord(
-        run_id=run_id,
+        run_id=job.run_id,
         started_at=started,
         finished_at=datetime.now(UTC),
         config=config_json(config),
@@ -250,12 +269,12 @@ def _record(
         additivity_gap_max=quality.additivity_gap,
         std_error_median=quality.std_error_median,
         std_error_p99=quality.std_error_p99,
-        versions=_versions(),
+        versions=_versions(inputs.applicants.sparkSession.version),
         input_version=f"content:{inputs.census.digest}",
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(spark: str) -> dict[str, str]:
     import pandas as pd
     import pyarrow as pa
     import pyspark
@@ -267,4 +286,5 @@ def _versions() -> dict[str, str]:
         "pandas": pd.__version__,
         "pyarrow": pa.__version__,
         "pyspark": pyspark.__version__,
+        "spark": spark,  # of the cluster, which may be another than the client's
     }

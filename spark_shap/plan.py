@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Probe", "make_plan"]
 
 _TASK_SECONDS = 20.0
+_START_SECONDS = 3.0  # Python workers start and import pandas and the model's library
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
 
@@ -68,9 +69,10 @@ class Plan:
     parallelism
         Tasks at a time.
     seconds
-        Predicted seconds of explaining, all cores busy, without the session's start and tables.
+        Predicted seconds of explaining, all cores busy, with the workers' start; without the session's, and
+        without the checks and the aggregates.
     model_share
-        Share of them in which the model runs.
+        Share in which the model runs, of a worker's time once it has started.
     std_error
         Expected median standard error, in the output space.
     """
@@ -145,7 +147,7 @@ def make_plan(
         arrays / _MEGABYTE,
         partitions or max(1, min(tasks, n_rows)),
         parallelism,
-        core_seconds / parallelism,
+        _START_SECONDS + core_seconds / parallelism,
         min(1.0, probe.model_seconds * probe.n_evaluations / max(probe.row_seconds, 1e-12)),
         probe.std_error,
     )

@@ -120,8 +120,11 @@ def _quiet(builder: SparkSession.Builder, conf: Mapping[str, Any]) -> SparkSessi
     """Keep Spark's start-up chatter off the terminal; errors still show."""
     defaults: dict[str, Any] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     defaults["spark.sql.shuffle.partitions"] = "8"  # 200 tiny tasks are most of a small local job's time
-    logging_file = files("spark_shap.engine") / "log4j2.properties"
-    defaults["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{logging_file}"
+    logging_file = Path(str(files("spark_shap.engine") / "log4j2.properties")).resolve().as_uri()
+    # The model runs in Python, and the JVM mostly starts up: compiling its code lightly halved its share of
+    # the processor in a job of half a minute. A URI, since a path may have spaces.
+    options = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", f"-Dlog4j2.configurationFile={logging_file}")
+    defaults["spark.driver.extraJavaOptions"] = " ".join(options)
     for name, value in defaults.items():
         if name not in conf:
             builder = builder.config(name, value)

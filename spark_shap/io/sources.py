@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import functions as F
 
 from spark_shap.errors import InputError
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["SPARK_ERRORS", "Format", "is_connect", "quoted", "read_source", "require_columns", "spark_reason"]
+__all__ = [
+    "SPARK_ERRORS",
+    "Format",
+    "is_connect",
+    "quoted",
+    "read_source",
+    "require_columns",
+    "require_weights",
+    "spark_reason",
+    "where_rows",
+]
 
 Format = Literal["csv", "parquet", "delta"]
 
@@ -30,6 +41,8 @@ _CSV_OPTIONS = {
     "multiLine": "false",  # so that one file can be split over tasks
 }
 _REASON = re.compile(r"\[[A-Z_0-9.]+\] [^\n]*")
+# In a Java error handed over as it is: who raised what, the last one innermost.
+_CAUSE = re.compile(r"(?:^Caused by: |^: |: )(?:[a-z]\w*\.)+[A-Z][\w$]*(?:Exception|Error): ([^\n]+)", re.MULTILINE)
 _NO_PLACE = re.compile(r";? *SQLSTATE: \w+|; line \d+ pos \d+;?.*")
 
 
@@ -49,7 +62,7 @@ def spark_reason(error: BaseException) -> str:
     """Return what a Spark error says in one line, without its class, state code and stack trace."""
     text = str(error)
     # The innermost reason is the one that helps: the first is often "Job aborted".
-    found = _REASON.findall(text)
+    found = _REASON.findall(text) or _CAUSE.findall(text)
     line = found[-1] if found else text.strip().splitlines()[0]
     return _NO_PLACE.sub("", line).strip().rstrip(".")
 
@@ -127,20 +140,68 @@ def read_source(
     except SPARK_ERRORS as exc:
         raise InputError(f"{place}: cannot be read: {spark_reason(exc)}; {_way_out(exc, format)}") from None
     if where is not None:
-        try:
-            df = df.where(where)
-        except AnalysisException as exc:
-            raise _bad_predicate(df, where, place, exc) from None
+        return where_rows(df, where, place=place)
     try:
         empty = df.isEmpty()
     except SPARK_ERRORS as exc:
-        if where is not None and isinstance(exc, AnalysisException):  # Connect finds it only here
-            raise _bad_predicate(df, where, place, exc) from None
         raise InputError(f"{place}: cannot be read: {spark_reason(exc)}; {_way_out(exc, format)}") from None
     if empty:
-        reason = f"no row satisfies where: {where}" if where is not None else "it has no rows"
-        raise InputError(f"{place}: {reason}; at least one is needed")
+        raise InputError(f"{place}: it has no rows; at least one is needed")
     return df
+
+
+def where_rows(df: DataFrame, where: str, *, place: str) -> DataFrame:
+    """Return the rows that satisfy a SQL predicate, at least one.
+
+    Parameters
+    ----------
+    df
+        Rows.
+    where
+        The predicate.
+    place
+        Where the rows come from, for messages.
+
+    Raises
+    ------
+    InputError
+        The predicate is not valid, no row satisfies it, or the rows cannot be read.
+    """
+    try:
+        found = df.where(where)
+        empty = found.isEmpty()  # Connect looks at the predicate only here
+    except AnalysisException as exc:
+        columns = ", ".join(df.columns[:20])
+        raise InputError(f"{place}: where: {where}: {spark_reason(exc)}; its columns are {columns}") from None
+    except SPARK_ERRORS as exc:
+        raise InputError(f"{place}: cannot be read: {spark_reason(exc)}") from None
+    if empty:
+        raise InputError(f"{place}: no row satisfies where: {where}; at least one is needed")
+    return found
+
+
+def require_weights(df: DataFrame, name: str, *, what: str) -> None:
+    """Raise `InputError` unless a column holds weights: finite numbers, none below 0, not all 0.
+
+    Parameters
+    ----------
+    df
+        The frame that has the column.
+    name
+        Of the column.
+    what
+        The frame's name in the message.
+    """
+    kind = dict(df.dtypes)[name]
+    if not kind.startswith(("tinyint", "smallint", "int", "bigint", "float", "double", "decimal")):
+        raise InputError(f"{what}: weight column {name!r} is {kind}, not a number")
+    value = F.col(quoted(name)).cast("double")
+    usable = value.isNotNull() & ~F.isnan(value) & (value >= 0) & (value < float("inf"))
+    row = df.agg(F.first(F.when(~usable, F.coalesce(value.cast("string"), F.lit("null"))), True), F.max(value)).first()
+    if row is not None and row[0] is not None:
+        raise InputError(f"{what}: weight column {name!r} has the value {row[0]}; weights are finite, 0 or more")
+    if row is None or not row[1]:
+        raise InputError(f"{what}: weight column {name!r} is 0 in every row; at least one weight must count")
 
 
 def _open(spark: SparkSession, path: str | None, table: str | None, format: Format | None) -> DataFrame:
@@ -153,11 +214,6 @@ def _open(spark: SparkSession, path: str | None, table: str | None, format: Form
     if not df.columns:
         raise InputError(f"{path or table}: it has no columns; at least the key and one feature are needed")
     return df
-
-
-def _bad_predicate(df: DataFrame, where: str, place: str, error: Exception) -> InputError:
-    columns = ", ".join(df.columns[:20])
-    return InputError(f"{place}: where: {where}: {spark_reason(error)}; its columns are {columns}")
 
 
 def _way_out(error: BaseException, format: Format | None) -> str:

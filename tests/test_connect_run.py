@@ -1,0 +1,111 @@
+"""A whole run on a Spark Connect session: the same rows as in pandas, rejects and refusals as on a classic one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
+
+from spark_shap import Explainer
+from spark_shap.config import RunConfig
+from spark_shap.engine.session import is_connect
+from spark_shap.errors import InputError, TooManyRejectsError
+from spark_shap.io.runs import read_runs
+from spark_shap.io.tables import read_table
+from spark_shap.pipeline import RunResult, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.connect
+
+
+def start(session: SparkSession, folder: Path, model: Any = None, /, **sections: Any) -> RunResult:
+    data = applicants(120)
+    data.loc[7, "age"] = 99
+    data.to_parquet(folder / "applicants.parquet", index=False)
+    file = folder / "model.pkl"
+    if not file.exists():  # a pickle made again has other bytes, and is another model
+        save(model or Model(folder / "calls"), file)
+    return run(session, RunConfig.model_validate(settings(folder, file, **sections)))
+
+
+@pytest.mark.parametrize("layout", ["wide", "long"])
+def test_run(spark_connect: SparkSession, tmp_path: Path, layout: str) -> None:
+    assert is_connect(spark_connect)
+    result = start(
+        spark_connect,
+        tmp_path,
+        applicants={"keep": ["region"], "weight": "exposure"},
+        summary={"by": [["region"]]},
+        reference={"size": "all"},
+        output={"layout": layout},
+    )
+    assert worker_rows(tmp_path / "calls") >= result.record.model_evaluations > 0
+    (record,) = read_runs(spark_connect, result.location)
+    assert (record.rows_read, record.rows_explained, record.rows_rejected) == (120, 120, 0)
+    table = read_table(spark_connect, result.location, "attributions", record.run_id).toPandas()
+    data = applicants(120)
+    data.loc[7, "age"] = 99
+    if layout == "long":
+        found = table.pivot(index="id", columns="feature", values="shap_value")[FEATURES].sort_index()
+        assert len(table) == 120 * len(FEATURES)
+    else:
+        found = np.array([[row[name] for name in FEATURES] for row in table.sort_values("id")["shap_values"]])
+    predictions = table.groupby("id")["prediction"].first()
+    np.testing.assert_allclose(np.asarray(found).sum(axis=1) + record_base(table), predictions, atol=1e-6)
+    np.testing.assert_allclose(predictions, score(data[FEATURES]), atol=1e-12)
+    summary = read_table(spark_connect, result.location, "summary", record.run_id).toPandas()
+    assert set(summary["segment_by"]) == {"", "region"}
+    overall = summary[summary["segment_by"] == ""].set_index("feature").loc[FEATURES]
+    np.testing.assert_allclose(overall["mean_shap"], np.average(found, axis=0, weights=data["exposure"]), atol=1e-9)
+
+
+def record_base(table: Any) -> float:
+    (value,) = set(table["base_value"])
+    return float(value)
+
+
+def test_same_values_as_in_pandas(spark_connect: SparkSession, tmp_path: Path) -> None:
+    ref = applicants(40, seed=3)
+    ref.to_parquet(tmp_path / "ref.parquet", index=False)
+    result = start(spark_connect, tmp_path, reference={"path": str(tmp_path / "ref.parquet"), "size": "all"})
+    table = read_table(spark_connect, result.location, "attributions", result.record.run_id).toPandas()
+    source = spark_connect.read.parquet(str(tmp_path / "ref.parquet")).select("id", *(f"`{n}`" for n in FEATURES))
+    explainer = Explainer(score, source, background_key="id", background_size="all", n_evaluations=65, seed=7)
+    data = applicants(120)
+    data.loc[7, "age"] = 99
+    mine = explainer(data[["id", *FEATURES]], key="id").values
+    found = [[row[name] for name in FEATURES] for row in table.sort_values("id")["shap_values"]]
+    np.testing.assert_allclose(found, mine, atol=1e-12)
+
+
+def test_rejects_and_rerun(spark_connect: SparkSession, tmp_path: Path) -> None:
+    model = Model(tmp_path / "calls", raises_at=99)
+    sections: dict[str, Any] = {"reference": {"where": "age < 90"}}
+    first = start(spark_connect, tmp_path, model, **sections)
+    again = start(spark_connect, tmp_path, model, **sections)
+    assert first.record.run_id == again.record.run_id
+    (row,) = read_table(spark_connect, first.location, "rejects", first.record.run_id).collect()
+    assert (row["id"], row["stage"], row["error_class"], row["message"]) == (1007, "model", "RuntimeError", "no age 99")
+    assert first.record.rows_explained == 119
+    with pytest.raises(TooManyRejectsError, match="no age 99"):
+        start(spark_connect, tmp_path, model, output={"max_rejects": 0.0}, **sections)
+
+
+def test_refusals(spark_connect: SparkSession, tmp_path: Path) -> None:
+    for sections, text in (
+        ({"applicants": {"key": ["idd"]}}, "did you mean 'id'"),
+        ({"reference": {"where": "agee > 2"}}, "where: agee > 2"),
+        ({"applicants": {"weight": "purpose"}}, "not a number"),
+    ):
+        with pytest.raises(InputError, match=text):
+            start(spark_connect, tmp_path, **sections)  # type: ignore[arg-type]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.doc").write_text("x")
+    with pytest.raises(InputError, match="holds other things"):
+        start(spark_connect, tmp_path)

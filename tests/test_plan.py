@@ -1,0 +1,84 @@
+"""The arithmetic of plans, without Spark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from portfolio import FEATURES, applicants, score
+
+from spark_shap.models.frames import background_rows
+from spark_shap.models.predictor import as_predictor
+from spark_shap.plan import _START_SECONDS, Plan, Probe, make_plan
+from spark_shap.prepare import Options, Prepared, prepare
+from spark_shap.probe import probe_rows
+
+PROBE = Probe(n_rows=10, row_seconds=0.01, model_seconds=1e-5, n_evaluations=500.0, std_error=0.02)
+
+
+def prepared(frame: pd.DataFrame | None = None, **options: int) -> Prepared:
+    frame = applicants(50)[FEATURES] if frame is None else frame
+    model = score if list(frame.columns) == FEATURES else (lambda rows: np.asarray(rows)[:, 0])
+    settings = Options(**{"n_evaluations": 65, **options})
+    return prepare(as_predictor(model, None, None), background_rows(frame), None, model=model, options=settings)
+
+
+@pytest.fixture(scope="module")
+def method() -> Prepared:
+    return prepared()
+
+
+def test_time_is_the_rows_times_their_cost(method: Prepared) -> None:
+    plan = make_plan(method, PROBE, n_rows=10_000, parallelism=4)
+    assert plan.seconds == pytest.approx(_START_SECONDS + 10_000 * 0.01 / 4)
+    assert plan.model_share == pytest.approx(1e-5 * 500 / 0.01)
+    assert make_plan(method, replace(PROBE, model_seconds=1.0), n_rows=10, parallelism=1).model_share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "parallelism", "tasks"),
+    [(1, 4, 1), (3, 4, 3), (100, 4, 4), (10_000, 4, 8), (1_000_000, 4, 500), (1_000_000, 7, 504)],
+)
+def test_tasks_take_twenty_seconds_and_use_all_cores(
+    method: Prepared, n_rows: int, parallelism: int, tasks: int
+) -> None:
+    assert make_plan(method, PROBE, n_rows=n_rows, parallelism=parallelism).partitions == tasks
+
+
+def test_tasks_as_they_are_asked_for(method: Prepared) -> None:
+    assert make_plan(method, PROBE, n_rows=5, parallelism=2, partitions=77).partitions == 77
+
+
+def wide(n_features: int, n_rows: int = 60) -> pd.DataFrame:
+    values = np.random.default_rng(0).normal(size=(n_rows, n_features))
+    return pd.DataFrame(values, columns=[f"f{index}" for index in range(n_features)])
+
+
+@pytest.mark.parametrize("n_features", [5, 100, 2000])
+@pytest.mark.parametrize("memory_mb", [16, 256])
+def test_memory_stays_near_what_is_allowed(n_features: int, memory_mb: int) -> None:
+    method = prepared(wide(n_features), memory_mb=memory_mb, n_evaluations=129)
+    plan = make_plan(method, replace(PROBE, n_evaluations=129), n_rows=10**9, parallelism=1000)
+    blocks = 3 * plan.block_rows * n_features * 8 / 2**20
+    assert blocks <= memory_mb
+    assert blocks <= plan.worker_megabytes <= memory_mb + 100
+    smaller = make_plan(method, replace(PROBE, n_evaluations=129), n_rows=10, parallelism=1)
+    assert smaller.worker_megabytes == plan.worker_megabytes, "whatever the size of the table"
+
+
+def test_lines_say_what_a_person_asks(method: Prepared) -> None:
+    text = "\n".join(make_plan(method, PROBE, n_rows=10_000_000, parallelism=100).lines())
+    for part in ("sampling: ", "10,000,000 in 5,000 tasks, 100 at a time", "500 a row, 5,000,000,000 in all", "17 min"):
+        assert part in text, text
+    assert "2 h 47 min" in "\n".join(make_plan(method, PROBE, n_rows=10**8, parallelism=100).lines())
+
+
+def test_probe_measures_and_names_what_cannot_be_explained(method: Prepared) -> None:
+    probe = probe_rows(method, applicants(100))
+    assert probe.n_evaluations == 65
+    assert 0 < probe.model_seconds * 65 < probe.row_seconds * 3
+    assert 0 < probe.std_error < 0.2
+    plan = make_plan(method, probe, n_rows=100, parallelism=2)
+    assert isinstance(plan, Plan)
