@@ -56,9 +56,7 @@ def check_python(spark="4.2"):
     names = ["python3.11"] if only_311 else ["python3.13", "python3.12", "python3.11"]
     found = [name for name in names if _runs(name)]
     needed = "with Spark 3.5 needs Python 3.11" if only_311 else "needs Python 3.11 or newer"
-    way_out = (
-        "Run it with: " + " ".join(found[:1] + sys.argv) if found else "Install it and run this with it."
-    )
+    way_out = "Run it with: " + " ".join(found[:1] + sys.argv) if found else "Install it and run this with it."
     this = ".".join(str(part) for part in sys.version_info[:3])
     _fail("spark-shap %s; this is %s at %s. %s" % (needed, this, sys.executable, way_out), 2)
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_shap.engine.session import is_spark_frame
+from spark_shap.dataframes import is_spark_frame
+from spark_shap.engine.keys import content_hashes, given_keys
 from spark_shap.errors import InputError, ModelError, UsageError
 from spark_shap.explanation import Explanation
 from spark_shap.models.conform import conform
-from spark_shap.models.frames import Rows, background_rows
+from spark_shap.models.frames import background_rows
 from spark_shap.models.predictor import as_predictor
 from spark_shap.prepare import Options, Prepared, prepare
 
@@ -42,8 +43,8 @@ class Explainer:
         (B,) weights of the background rows, 0 or more, or the name of a background column that holds
         them (which then is no feature).
     background_size
-        For a Spark background: how many rows to take, chosen by the hash of their content or key, so
-        that the choice does not depend on partitions; or ``"all"``.
+        For a Spark background: how many rows to take (1,000 by default), chosen by the hash of their
+        content or key, so that the choice does not depend on partitions; or ``"all"``.
     background_key
         For a Spark background: key columns for that choice; they are no features.
     n_evaluations
@@ -73,7 +74,7 @@ class Explainer:
         background: Any,
         *,
         weights: Any = None,
-        background_size: int | str = 1000,
+        background_size: int | str | None = None,
         background_key: str | Sequence[str] | None = None,
         n_evaluations: int = 512,
         seed: int = 0,
@@ -84,10 +85,18 @@ class Explainer:
         memory_mb: int = 256,
     ) -> None:
         self._options = Options(method, n_evaluations, seed, memory_mb)
-        names = None if output_names is None else tuple(map(str, output_names))
+        names = None if output_names is None else _names(output_names)
+        on_spark = is_spark_frame(background)
+        if not on_spark and (background_size is not None or background_key is not None):
+            raise UsageError(
+                "background_size, background_key: they choose rows of a Spark background, and this is none"
+            )
+        if feature_names is not None and not isinstance(background, np.ndarray):
+            raise UsageError("feature_names: they name an array's columns; this background has names of its own")
         predictor = as_predictor(model, output_space, names)
-        if is_spark_frame(background):
-            background, weights = _from_spark(background, background_key, background_size, weights, int(seed))
+        if on_spark:
+            size = 1000 if background_size is None else background_size
+            background, weights = _from_spark(background, background_key, size, weights, int(seed))
         elif isinstance(weights, str):
             background, weights = _split_weights(background, weights)
         rows = background_rows(background, feature_names)
@@ -144,12 +153,11 @@ class Explainer:
             A row cannot be explained; the first such row is named.
         """
         prepared = self._prepared
-        features, keys = _split_keys(X, key)
-        rows, problems = conform(features, prepared.background.layout)
+        rows, problems = conform(X, prepared.background.layout)
         if problems:
             position = min(problems)
             raise InputError(f"row {position} (and {len(problems) - 1} more): {problems[position]}")
-        hashes = _content_hashes(rows) if keys is None else _key_hashes(keys, len(rows))
+        hashes = content_hashes(rows) if key is None else given_keys(X, key, len(rows))
         size = prepared.rows_in_memory
         found = [
             prepared.explain(rows.take(slice(start, start + size)), hashes[start : start + size])
@@ -173,7 +181,7 @@ class Explainer:
             errors[:, :, 0] if one else errors,
             base[:, 0] if one else base,
             predictions[:, 0] if one else predictions,
-            features,
+            _features(X, prepared.feature_names),
             prepared.feature_names,
             prepared.output_names,
             np.concatenate([part.n_evaluations for part in found]),
@@ -269,42 +277,9 @@ def _split_weights(background: Any, weights: str) -> tuple[Any, NDArray[np.float
     return background.drop(columns=[weights]), background[weights].to_numpy()
 
 
-def _split_keys(rows: Any, key: Any) -> tuple[Any, list[Any] | None]:
-    """Return the features and the key columns, None for keys by content."""
-    if key is None:
-        return rows, None
-    named = isinstance(key, str) or (
-        isinstance(key, (list, tuple))
-        and bool(key)
-        and all(isinstance(name, str) for name in key)
-        and hasattr(rows, "columns")
-        and all(name in rows.columns for name in key)
-    )
-    if not named:
-        return rows, [key]
-    names = _names(key)
-    missing = [name for name in names if name not in getattr(rows, "columns", ())]
-    if missing:
-        raise InputError(f"key: X has no column {missing[0]!r}; pass a column of X, or one value a row")
-    return rows, [rows[name] for name in names]
-
-
-def _key_hashes(keys: list[Any], n_rows: int) -> NDArray[np.uint64]:
-    import pyarrow as pa
-
-    from spark_shap.engine.keys import hash_columns
-
-    columns = [pa.array(np.asarray(one) if not hasattr(one, "array") else one) for one in keys]
-    if any(len(one) != n_rows for one in columns):
-        raise InputError(f"key: {len(columns[0])} keys for {n_rows} rows; pass one a row")
-    hashes, null = hash_columns(columns, ["key"] * len(columns))
-    if null.any():
-        raise InputError(f"key: the key of row {int(np.flatnonzero(null)[0])} is null")
-    return hashes
-
-
-def _content_hashes(rows: Rows) -> NDArray[np.uint64]:
-    import pandas as pd
-
-    frame = pd.DataFrame({index: pd.Series(column) for index, column in enumerate(rows.columns)})
-    return np.asarray(pd.util.hash_pandas_object(frame, index=False).to_numpy(), dtype=np.uint64)
+def _features(rows: Any, names: Sequence[str]) -> Any:
+    """Return the feature columns alone, in the background's order."""
+    if isinstance(rows, np.ndarray):
+        return rows
+    place = {str(name): index for index, name in enumerate(rows.columns)}
+    return rows.iloc[:, [place[name] for name in names]]

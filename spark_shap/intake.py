@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,20 +12,22 @@ import numpy as np
 
 import spark_shap
 from spark_shap.config import RunConfig, config_json
+from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns
-from spark_shap.engine.session import column, parallelism
+from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import ship_module
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import InputError
 from spark_shap.io.references import collect_arrow, sample_by_hash, to_background
 from spark_shap.io.sources import read_source, require_columns, require_weights, where_rows
 from spark_shap.models.conform import frame_from_arrow
-from spark_shap.models.frames import background_rows
+from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.loading import LoadedModel, load_model
 from spark_shap.models.predictor import as_predictor
+from spark_shap.models.scoring import refused_rows
 from spark_shap.plan import Plan, make_plan
-from spark_shap.prepare import Options, Prepared, prepare
+from spark_shap.prepare import Options, Prepared, block_rows, prepare
 from spark_shap.probe import one_thread, probe_rows
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "read_inputs", "run_identifier"]
 
+_log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
 _NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
 
@@ -88,7 +92,7 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         counting = pool.submit(census, frame, applicants.key)
         sampling = pool.submit(collect_arrow, frame.limit(_PROBE_ROWS))
         background, weights = to_background(reference, features, config.reference.weight)
-        prepared = _prepare(config, loaded.model, background, weights)
+        background, weights, prepared = _prepare(config, loaded.model, background, weights)
         probe = probe_rows(prepared, frame_from_arrow(sampling.result()))
         found = counting.result()
     plan = make_plan(
@@ -162,11 +166,22 @@ def _features(
     return [name for name in reference.columns if name in applicants.columns and name not in roles]
 
 
-def _prepare(config: RunConfig, model: Any, background: Any, weights: Any) -> Prepared:
-    explain = config.explain
+def _prepare(config: RunConfig, model: Any, background: Any, weights: Any) -> tuple[Any, Any, Prepared]:
+    """Return the background as it is used, its weights, and the method."""
+    explain, reference = config.explain, config.reference
     options = Options(explain.method, explain.n_evaluations, explain.seed, explain.memory_mb)
     predictor = as_predictor(model, explain.output_space, config.model.output_names)
-    return prepare(predictor, background_rows(background), weights, model=model, options=options)
+    rows = background_rows(background)
+    if reference.path is None and reference.table is None:
+        # A sample of the applicants may hold some of those that will be rejected.
+        refused = refused_rows(predictor, rows, block_rows(Background(rows), explain.memory_mb))
+        if refused:
+            first = refused[min(refused)]
+            _log.warning("%d of %d sampled reference rows are left out: %s", len(refused), len(rows), first)
+            kept = np.setdiff1d(np.arange(len(rows)), list(refused))
+            background, weights = background.iloc[kept], None if weights is None else weights[kept]
+            rows = background_rows(background)
+    return background, weights, prepare(predictor, rows, weights, model=model, options=options)
 
 
 def _background_fingerprint(background: Any, weights: Any) -> str:

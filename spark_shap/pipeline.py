@@ -20,16 +20,16 @@ import numpy as np
 import spark_shap
 from spark_shap import schema
 from spark_shap.config import RunConfig, config_json
+from spark_shap.dataframes import column
 from spark_shap.engine.aggregate import summarize
-from spark_shap.engine.door import missing_rows, reject_rows, split_rows
+from spark_shap.engine.door import REASON, missing_rows, reject_rows, split_rows
 from spark_shap.engine.explain import explain_frame
 from spark_shap.engine.layout import to_long, to_wide
 from spark_shap.engine.quality import Quality, measure
-from spark_shap.engine.session import column
 from spark_shap.engine.worker import RejectLimit
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.intake import Inputs, read_inputs, run_identifier
-from spark_shap.io.runs import RunRecord, check_location, write_run
+from spark_shap.io.runs import RunRecord, check_location, withdraw_run, write_run
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.tables import Location, append_run, read_table, replace_run
 
@@ -92,12 +92,12 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
     clock, started = _Clock(), datetime.now(UTC)
     location = Location(config.output.path, config.output.catalog_schema, config.output.format)
     check_location(spark, location)
-    inputs = read_inputs(spark, config)
-    for line in inputs.plan.lines():
-        _log.info("%s", line)
-    job = _Job(config, inputs, location, run_identifier(config, inputs))
-    clock.mark("prepare")
     try:
+        inputs = read_inputs(spark, config)
+        for line in inputs.plan.lines():
+            _log.info("%s", line)
+        job = _Job(config, inputs, location, run_identifier(config, inputs))
+        clock.mark("prepare")
         record = _run(spark, job, clock, started)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
@@ -123,6 +123,7 @@ def _run(spark: SparkSession, job: _Job, clock: _Clock, started: datetime) -> Ru
     config, inputs, (location, run_id) = job.config, job.inputs, job[2:]
     good, bad = split_rows(inputs.applicants, inputs.columns.key, inputs.census)
     _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    withdraw_run(spark, location, run_id)
     _explain(good, job)
     clock.mark("explain")
     written = _read_back(spark, job)
@@ -204,7 +205,7 @@ def _own_error(error: Exception) -> SparkShapError:
 def _write_rejects(bad: DataFrame | None, job: _Job) -> None:
     """Write the rows rejected at the door; an empty table of rejects says that there were none."""
     if bad is None:
-        bad = job.inputs.applicants.limit(0).withColumn("_reason", _null_text())
+        bad = job.inputs.applicants.limit(0).withColumn(REASON, _null_text())
     rejected = reject_rows(bad, job.inputs.columns.key)
     replace_run(_tagged(rejected, job.run_id), job.location, schema.REJECTS, job.run_id)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Probe", "make_plan"]
 
 _TASK_SECONDS = 20.0
+_MAX_TASKS = 4096  # each is a file; beyond it tasks get longer
 _START_SECONDS = 3.0  # Python workers start and import pandas and the model's library
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
@@ -129,7 +130,7 @@ def make_plan(
     fewer tasks than cores, and never more than rows.
     """
     core_seconds = probe.row_seconds * n_rows
-    tasks = max(parallelism, int(np.ceil(core_seconds / _TASK_SECONDS)))
+    tasks = max(parallelism, min(_MAX_TASKS, int(np.ceil(core_seconds / _TASK_SECONDS))))
     tasks = -(-tasks // parallelism) * parallelism
     layout, method = prepared.background.layout, prepared.method
     width = sum(getattr(dtype, "itemsize", 16) for dtype in layout.dtypes)

@@ -7,7 +7,6 @@ and is all that a worker needs.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from decimal import Decimal  # a number of coalitions is beyond floats from 1,024 features on
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,23 +20,24 @@ from spark_shap.core.linear import LinearMethod
 from spark_shap.core.pilot import choose_ridge, importance, pilot_rows, run_pilot
 from spark_shap.core.sampling import pairs_within
 from spark_shap.core.strata import BackgroundStrata, bisection_order
-from spark_shap.errors import InputError, MethodError, ModelError
+from spark_shap.errors import InputError, MethodError
 from spark_shap.models.conform import encode
 from spark_shap.models.frames import Background, Rows
 from spark_shap.models.linear import linear_weights, numbers
+from spark_shap.models.scoring import score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_shap.models.predictor import Predictor
 
-__all__ = ["METHODS", "MethodName", "Options", "Prepared", "prepare"]
+__all__ = ["METHODS", "MethodName", "Options", "Prepared", "block_rows", "prepare"]
 
 MethodName = Literal["auto", "sampling", "exact", "linear"]
 METHODS: tuple[str, ...] = get_args(MethodName)
 
 _BLOCK_ROWS = 16384
-_MAX_ENUMERATION = 2**27
+_MAX_ENUMERATION = 2**24  # the answers of one row then take 64 MB an output
 _PROBE_TOLERANCE, _FLOAT32_TOLERANCE = 1e-8, 1e-6
 
 
@@ -152,6 +152,8 @@ def prepare(
     predictions = score(predictor, rows, game.block_rows)
     n_outputs = predictions.shape[1]
     names = predictor.output_names or _default_names(n_outputs)
+    if len(set(names)) < len(names):
+        raise MethodError(f"output_names: {', '.join(names)}: names must be unique")
     game = replace(game, predict=replace(predictor, output_names=names), n_outputs=n_outputs)
     base_values = share @ predictions
     name, reason, slopes = _choose(background, predictor, model, options)
@@ -203,37 +205,6 @@ def block_rows(background: Background, memory_mb: int) -> int:
     width = sum(getattr(dtype, "itemsize", 16) + 2 for dtype in background.layout.dtypes)
     # Three copies live at once: the block, the model's own conversion of it, and the temporaries.
     return int(max(64, min(_BLOCK_ROWS, memory_mb * 2**20 // (3 * width))))
-
-
-def score(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
-    """Return the predictions of background rows, (B, K).
-
-    Raises
-    ------
-    ModelError
-        The model raises, or a prediction is not finite.
-    """
-    n_blocks = max(1, -(-len(rows) // size))
-    edges = [len(rows) * block // n_blocks for block in range(n_blocks + 1)]
-    parts = []
-    for start, stop in itertools.pairwise(edges):
-        try:
-            parts.append(predictor(rows.take(slice(start, stop)).to_input()))
-        except (ModelError, MemoryError):
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"model: it raised {type(error).__name__} on background rows {start} to {stop - 1}: {error}. It must "
-                "accept the background's columns, order and dtypes"
-            ) from error
-    out = np.concatenate(parts)
-    bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
-    if len(bad):
-        raise ModelError(
-            f"model: {len(bad)} of {len(rows)} background predictions are not finite, the first one {out[bad[0]]} for "
-            f"background row {bad[0]}; remove such rows from the background or mend the model"
-        )
-    return out
 
 
 def _choose(

@@ -59,7 +59,7 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
         raise InputError(f"none of the first {len(rows)} applicants can be explained, the first because: {problems[0]}")
     rows = rows.take(usable)
     hashes = np.arange(len(rows), dtype=np.uint64)
-    prepared.explain(rows.take(slice(0, 1)), hashes[:1])  # builds what is built once
+    prepared.explain(rows.take(slice(0, 2)), hashes[:2])  # builds what is built once
     n_rows, seconds, found = 1, 0.0, None
     # Rows are doubled until the clock has something to measure: the cost of a row is not known yet.
     while True:

@@ -1,8 +1,7 @@
 """Names of the tables and columns, in one place.
 
-Two shapes of attributions exist: `engine_columns` is what the engine yields, with the `ERROR` struct;
-`attribution_columns` is what the table holds. Both have one row per applicant and output (the ``long``
-layout one per applicant, output and feature).
+Attributions have one row per applicant and output (the ``long`` layout one per applicant, output and
+feature). The engine yields them without `RUN_ID` and with the `ERROR` struct last.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ __all__ = [
     "WIDE_VALUE_COLUMNS",
     "Layout",
     "attribution_columns",
-    "engine_columns",
     "reserved_names",
 ]
 
@@ -147,11 +145,6 @@ def attribution_columns(key: Sequence[str], keep: Sequence[str] = (), *, layout:
     """
     values = WIDE_VALUE_COLUMNS if layout == "wide" else LONG_VALUE_COLUMNS
     return (RUN_ID, *key, *values, *keep)
-
-
-def engine_columns(key: Sequence[str], keep: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the columns that the engine yields: those of the table without `RUN_ID`, and `ERROR`."""
-    return (*key, *WIDE_VALUE_COLUMNS, *keep, ERROR)
 
 
 def reserved_names(names: Sequence[str]) -> tuple[str, ...]:

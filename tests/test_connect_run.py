@@ -10,7 +10,7 @@ from portfolio import FEATURES, Model, applicants, save, score, settings, worker
 
 from spark_shap import Explainer
 from spark_shap.config import RunConfig
-from spark_shap.engine.session import is_connect
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, TooManyRejectsError
 from spark_shap.io.runs import read_runs
 from spark_shap.io.tables import read_table

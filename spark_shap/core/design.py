@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Design", "DesignBank", "design_bank", "make_design"]
 
-_BANK_BYTES = 32 * 2**20
+_BANK_BYTES = 8 * 2**20
 _MAX_DESIGNS = 64
-_MIN_DESIGNS = 8
+_MIN_DESIGNS = 4
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def draw_members(n_players: int, n_pairs: int, n_designs: int, seed: int) -> Boo
     strata = (np.arange(n_pairs) + jitter) / n_pairs
     sizes = 1 + np.floor(strata * (n_players - 1)).astype(np.intp)
     sizes = np.take_along_axis(sizes, order.argsort(axis=1), axis=1)
-    position = ranks.reshape(n_designs, n_players, n_pairs).argsort(axis=1).argsort(axis=1)
-    return np.asarray(position < sizes[:, None, :])
+    position = ranks.reshape(n_designs, n_pairs, n_players).argsort(axis=2).argsort(axis=2)
+    return np.ascontiguousarray((position < sizes[:, :, None]).transpose(0, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _groups(labels: IntArray) -> list[tuple[int, AnyArray]]:
     return list(zip(present.tolist(), np.split(order, starts[1:]), strict=True))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def design_bank(n_players: int, n_pairs: int, ridge: float, seed: int) -> DesignBank:
     """Return the bank for M players and P pairs; the same one for the same arguments.
 

@@ -145,20 +145,43 @@ def _pairs_in_block(game: Game) -> int:
 
 
 def _ask_block(game: Game, rows: RowBlock, questions: Questions, part: slice, answers: Answers) -> None:
-    """Fill the answers of some rows; on an error of the model halve them until the culprit is alone."""
+    """Fill the answers of some rows; on an error of the model find the rows that it refuses."""
     try:
         _ask_pairs(game, rows.take(part), questions, part, answers)
+        return
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a model may raise anything; the row is reported, never dropped
+        failure = Failure(type(error).__name__, str(error)[:2000])
+    if part.stop - part.start == 1:
+        answers.failures[part.start] = failure
+        answers.predictions[part] = np.nan
+        answers.differences[part] = np.nan
+        return
+    # Most often a row itself is refused, which its prediction shows at one evaluation a row.
+    refused = _refused(game, rows, questions, part, answers) if questions.n_pairs else []
+    cuts = refused or [(part.start + part.stop) // 2]
+    starts = [part.start, *(cut + 1 for cut in refused)] if refused else [part.start, *cuts]
+    for start, stop in zip(starts, [*cuts, part.stop], strict=True):
+        if start < stop:
+            _ask_block(game, rows, questions, slice(start, stop), answers)
+
+
+def _refused(game: Game, rows: RowBlock, questions: Questions, part: slice, answers: Answers) -> list[int]:
+    """Return the positions of the rows that the model refuses to predict, and note why."""
+    index, members = questions.draw(part, slice(0, 0))
+    try:
+        game.predict(game.mixer.mix(rows.take(part), index, members))
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
         if part.stop - part.start == 1:
             answers.failures[part.start] = Failure(type(error).__name__, str(error)[:2000])
-            answers.predictions[part] = np.nan
-            answers.differences[part] = np.nan
-            return
+            return [part.start]
         middle = (part.start + part.stop) // 2
-        _ask_block(game, rows, questions, slice(part.start, middle), answers)
-        _ask_block(game, rows, questions, slice(middle, part.stop), answers)
+        halves = (slice(part.start, middle), slice(middle, part.stop))
+        return [row for half in halves for row in _refused(game, rows, questions, half, answers)]
+    return []
 
 
 def _ask_pairs(game: Game, block: RowBlock, questions: Questions, part: slice, answers: Answers) -> None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LinearMethod"]
 
-_ROWS = 16384
-
 
 @dataclass(frozen=True)
 class _NoPairs:
@@ -75,4 +73,4 @@ class LinearMethod:
 
     def rows_in_memory(self, n_features: int) -> int:  # noqa: ARG002 - the sampler's signature
         """Return how many rows to hand to `explain` at once."""
-        return _ROWS
+        return self.game.block_rows

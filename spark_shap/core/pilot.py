@@ -21,11 +21,10 @@ from spark_shap.core.strata import BackgroundStrata
 if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray, HashArray
 
-__all__ = ["N_PILOT_EVALUATIONS", "choose_ridge", "importance", "pilot_rows", "round_to", "run_pilot"]
+__all__ = ["choose_ridge", "importance", "pilot_rows", "round_to", "run_pilot"]
 
 _N_ROWS = 48
 _N_PAIRS = 64
-N_PILOT_EVALUATIONS = _N_ROWS * (2 * _N_PAIRS + 1)
 _RIDGE_RANGE = (1e-2, 1e6)
 
 

@@ -8,6 +8,7 @@ between them and `summarize_table` nothing. The formulas are those of `spark_sha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_shap.core.summary import SummaryRows, SummaryState, derive_rows, merge_summaries, reduce_rows
-from spark_shap.engine.session import column
+from spark_shap.dataframes import column
 from spark_shap.engine.summary_schema import (
     KEY_COLUMNS,
     STATE_SCHEMA,
@@ -172,7 +173,8 @@ def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[Su
         for first, members in _groups(rows, list(texts.values())):
             run_id, output = (texts[name][first].as_py() if name in names else None for name in ("run_id", "output"))
             parts = [texts[name][first].as_py() for name in columns]
-            segment = ", ".join("null" if part is None else part for part in parts) if columns else None
+            # A combination is a JSON list: joined by commas, values that hold commas would meet.
+            segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
             yield SummaryKey(run_id, ", ".join(columns), segment, output), reduce_rows(members)
 
 

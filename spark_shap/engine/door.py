@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_shap.engine.session import column
+from spark_shap.dataframes import column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["Census", "census", "missing_rows", "reject_rows", "split_rows"]
+__all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "split_rows"]
+
+# Columns beside the user's own, hence the unlikely names.
+REASON = "__spark_shap_reason"
+_N, _HASH = "__spark_shap_n", "__spark_shap_hash"
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,17 @@ def census(frame: DataFrame, key: Sequence[str]) -> Census:
     """Count the rows, their null and duplicate keys, and hash their content, in one job."""
     from pyspark.sql import functions as f
 
-    hashed = f.xxhash64(*(column(frame, name) for name in frame.columns)).cast("decimal(38,0)")
+    values = [_hashable(frame, name) for name in frame.columns]
+    # A hash of several columns skips nulls: without the flags (1, null) and (null, 1) would be the same.
+    hashed = f.xxhash64(*values, *(value.isNull() for value in values)).cast("decimal(38,0)")
     keys = [column(frame, name) for name in key]
-    by_key = frame.groupBy(*keys).agg(f.count(f.lit(1)).alias("_n"), f.sum(hashed).alias("_hash"))
+    by_key = frame.groupBy(*keys).agg(f.count(f.lit(1)).alias(_N), f.sum(hashed).alias(_HASH))
     null = _any_null(by_key, key)
     row = by_key.agg(
-        f.sum("_n").alias("n"),
-        f.sum(f.when(null, f.col("_n"))).alias("null"),
-        f.sum(f.when(~null & (f.col("_n") > 1), f.col("_n"))).alias("duplicate"),
-        f.sum("_hash").cast("string").alias("digest"),
+        f.sum(_N).alias("n"),
+        f.sum(f.when(null, f.col(_N))).alias("null"),
+        f.sum(f.when(~null & (f.col(_N) > 1), f.col(_N))).alias("duplicate"),
+        f.sum(_HASH).cast("string").alias("digest"),
     ).first()
     if row is None or row["n"] is None:
         return Census(0, 0, 0, "0")
@@ -57,35 +63,35 @@ def census(frame: DataFrame, key: Sequence[str]) -> Census:
 
 
 def split_rows(frame: DataFrame, key: Sequence[str], found: Census) -> tuple[DataFrame, DataFrame | None]:
-    """Return the rows with a key of their own, and those without, with the reason in column ``_reason``."""
+    """Return the rows with a key of their own, and those without, with the reason in column `REASON`."""
     from pyspark.sql import functions as f
 
     if not found.n_null_key and not found.n_duplicate:
         return frame, None
     null = _any_null(frame, key)
-    bad = frame.where(null).withColumn("_reason", f.lit("NullKey"))
+    bad = frame.where(null).withColumn(REASON, f.lit("NullKey"))
     good = frame.where(~null)
     if found.n_duplicate:
-        twice = good.groupBy(*(column(good, name) for name in key)).agg(f.count(f.lit(1)).alias("_n"))
-        twice = twice.where("_n > 1").drop("_n")
-        bad = bad.unionByName(good.join(twice, list(key), "left_semi").withColumn("_reason", f.lit("DuplicateKey")))
+        twice = good.groupBy(*(column(good, name) for name in key)).agg(f.count(f.lit(1)).alias(_N))
+        twice = twice.where(f.col(_N) > 1).drop(_N)
+        bad = bad.unionByName(good.join(twice, list(key), "left_semi").withColumn(REASON, f.lit("DuplicateKey")))
         good = good.join(twice, list(key), "left_anti")
     return good, bad
 
 
 def reject_rows(bad: DataFrame, key: Sequence[str]) -> DataFrame:
-    """Return rows for the table of rejects from rows with a ``_reason``."""
+    """Return rows for the table of rejects from rows with a `REASON`."""
     from pyspark.sql import functions as f
 
     names = ", ".join(key)
-    message = f.when(f.col("_reason") == "NullKey", f.lit(f"a part of the key ({names}) is null")).otherwise(
+    message = f.when(f.col(REASON) == "NullKey", f.lit(f"a part of the key ({names}) is null")).otherwise(
         f.lit(f"another row has the same key ({names}); none of them is explained")
     )
-    whole = f.struct(*(column(bad, name) for name in bad.columns if name != "_reason"))
+    whole = f.struct(*(column(bad, name) for name in bad.columns if name != REASON))
     return bad.select(
         *(column(bad, name) for name in key),
         f.lit("key").alias("stage"),
-        f.col("_reason").alias("error_class"),
+        f.col(REASON).alias("error_class"),
         message.alias("message"),
         f.to_json(whole).alias("row"),
     )
@@ -94,6 +100,13 @@ def reject_rows(bad: DataFrame, key: Sequence[str]) -> DataFrame:
 def missing_rows(frame: DataFrame, explained: DataFrame, key: Sequence[str]) -> DataFrame:
     """Return the rows of `frame` whose key is not in `explained`."""
     return frame.join(explained.select(*(column(explained, name) for name in key)), list(key), "left_anti")
+
+
+def _hashable(frame: DataFrame, name: str) -> Column:
+    from pyspark.sql import functions as f
+
+    value = column(frame, name)
+    return f.to_json(value) if dict(frame.dtypes)[name].startswith("map<") else value  # maps have no hash
 
 
 def _any_null(frame: DataFrame, key: Sequence[str]) -> Column:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from spark_shap.engine.session import column
+from spark_shap.dataframes import column
 from spark_shap.engine.shipping import Carrier, dumps, load, ship
 from spark_shap.engine.worker import Columns, RejectLimit, explain_batches
 from spark_shap.errors import InputError

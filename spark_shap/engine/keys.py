@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["hash_columns", "key_texts"]
+    from spark_shap.models.frames import Rows
+
+__all__ = ["content_hashes", "given_keys", "hash_columns", "key_texts"]
 
 
 def key_texts(column: pa.Array | pa.ChunkedArray, name: str) -> list[str | None]:
@@ -56,3 +58,47 @@ def hash_columns(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray[
     null = np.fromiter((None in key for key in keys), dtype=bool, count=len(keys))
     hashes = hash_keys(tuple(part or "" for part in key) for key in keys)
     return hashes, null
+
+
+def given_keys(rows: Any, key: Any, n_rows: int) -> NDArray[np.uint64]:
+    """Return the hashes of rows in memory, from a column, several, or one value a row.
+
+    Parameters
+    ----------
+    rows
+        The rows; a pandas frame where `key` names columns.
+    key
+        A column's name, a list or tuple of names, or (n,) values.
+    n_rows
+        n.
+
+    Raises
+    ------
+    InputError
+        A named column is missing, there is not one key a row, or a key is null.
+    """
+    there = list(getattr(rows, "columns", ()))
+    names = [key] if isinstance(key, str) else list(key) if isinstance(key, (list, tuple)) else []
+    texts = bool(names) and all(isinstance(name, str) for name in names)
+    if isinstance(key, str) or (texts and any(name in there for name in names)):
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise InputError(f"key: X has no column {missing[0]!r}; pass columns of X, or one value a row")
+        given = [rows[name] for name in names]
+    else:
+        given = [key]
+    columns = [pa.array(one if hasattr(one, "array") else np.asarray(one)) for one in given]
+    if any(len(one) != n_rows for one in columns):
+        raise InputError(f"key: {len(columns[0])} keys for {n_rows} rows; pass one a row")
+    hashes, null = hash_columns(columns, ["key"] * len(columns))
+    if null.any():
+        raise InputError(f"key: the key of row {int(np.flatnonzero(null)[0])} is null")
+    return hashes
+
+
+def content_hashes(rows: Rows) -> NDArray[np.uint64]:
+    """Return (n,) hashes of the rows' own values, for rows without a key."""
+    import pandas as pd
+
+    frame = pd.DataFrame({index: pd.Series(column) for index, column in enumerate(rows.columns)})
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False).to_numpy(), dtype=np.uint64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_shap.engine.session import column
+from spark_shap.dataframes import column
 from spark_shap.schema import (
     FEATURE,
     LONG_VALUE_COLUMNS,

@@ -11,35 +11,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-__all__ = ["column", "is_connect", "is_spark_frame", "make_session", "parallelism", "set_worker_python"]
+__all__ = ["make_session", "parallelism", "set_worker_python"]
 
 _log = logging.getLogger(__name__)
 _CONNECT_PARALLELISM = 16
-
-
-def is_spark_frame(value: Any) -> bool:
-    """Whether a value is a Spark DataFrame, classic or Connect, without importing pyspark.
-
-    On Spark 3.5 a Connect frame is no subclass of `pyspark.sql.DataFrame`, hence by module.
-    """
-    return type(value).__module__.startswith("pyspark.sql") and hasattr(value, "mapInArrow")
-
-
-def is_connect(value: Any) -> bool:
-    """Whether a DataFrame or session belongs to Spark Connect."""
-    return type(value).__module__.startswith("pyspark.sql.connect")
-
-
-def column(frame: DataFrame, name: str) -> Column:
-    """Return the top-level column of this very name, whatever characters the name has."""
-    return frame["`" + name.replace("`", "``") + "`"]
 
 
 def set_worker_python() -> None:
@@ -91,13 +74,10 @@ def make_session(master: str | None, conf: Mapping[str, Any], *, delta: bool) ->
     builder = SparkSession.builder.appName("spark-shap")
     for name, value in conf.items():
         builder = builder.config(name, str(value).lower() if isinstance(value, bool) else value)
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    if master is not None:
-        builder = builder.master(master)
-    elif not submitted and "spark.remote" not in conf and "SPARK_REMOTE" not in os.environ:
-        builder = builder.master("local[*]")
-    if submitted or "spark.remote" in conf or "SPARK_REMOTE" in os.environ:
+    # Settings of the builder would override those of spark-submit, whose master must win.
+    if "PYSPARK_GATEWAY_PORT" in os.environ or "spark.remote" in conf or "SPARK_REMOTE" in os.environ:
         return builder.getOrCreate()
+    builder = builder.master(master or "local[*]")
     _require_java()
     set_worker_python()
     builder = _quiet(builder, conf)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from spark_shap.engine.session import is_connect
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import ModelError
 
 if TYPE_CHECKING:

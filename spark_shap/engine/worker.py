@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema"]
 
 _GUARD_ROWS = 200
+_FIRST_ROWS = 256
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -139,21 +140,24 @@ def explain_batches(
 
 
 def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Cut batches anew into tables of `size` rows; the last one takes what is left."""
+    """Cut batches anew into tables of `size` rows; the last one takes what is left.
+
+    The first ones are smaller, so that a partition full of bad rows is noticed early.
+    """
     waiting: list[pa.RecordBatch] = []
-    n_waiting = 0
+    n_waiting, step = 0, min(size, _FIRST_ROWS)
     for batch in batches:
         if batch.num_rows == 0:
             continue
         waiting.append(batch)
         n_waiting += batch.num_rows
-        if n_waiting >= size:
-            table = pa.Table.from_batches(waiting)
-            whole = n_waiting - n_waiting % size
-            for start in range(0, whole, size):
-                yield table.slice(start, size)
-            waiting = table.slice(whole).to_batches()
-            n_waiting -= whole
+        if n_waiting >= step:
+            table, start = pa.Table.from_batches(waiting), 0
+            while n_waiting - start >= step:
+                yield table.slice(start, step)
+                start, step = start + step, min(size, 4 * step)
+            waiting = table.slice(start).to_batches()
+            n_waiting -= start
     if n_waiting:
         yield pa.Table.from_batches(waiting)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyspark.sql import functions as F
 
+from spark_shap.dataframes import is_connect, quoted
 from spark_shap.errors import InputError
-from spark_shap.io.sources import is_connect, quoted, require_columns
+from spark_shap.io.sources import require_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ whether a place may take runs at all.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, UsageError
 from spark_shap.io.references import collect_arrow
-from spark_shap.io.sources import SPARK_ERRORS, is_connect, spark_reason
+from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.tables import Location, read_table, replace_run
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "read_runs", "write_run"]
+__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "read_runs", "withdraw_run", "write_run"]
 
-COMPLETE = "complete"
+COMPLETE, STARTED = "complete", "started"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class RunRecord:
     Attributes
     ----------
     status
-        ``"complete"``, or what a caller writes of a run that failed.
+        ``"complete"``, or ``"started"`` while a run is being made anew.
     started_at, finished_at
         With a time zone; kept in UTC, microseconds.
     config
@@ -53,7 +54,7 @@ class RunRecord:
     rows_read, rows_explained, rows_rejected
         Applicants; read = explained + rejected.
     model_evaluations
-        Rows that the model scored.
+        Model rows spent on the explained applicants; the background's and the pilot's come on top.
     additivity_gap_max
         Largest ``|base_value + sum(shap_values) - prediction|``.
     std_error_median, std_error_p99
@@ -119,6 +120,17 @@ def write_run(spark: SparkSession, location: Location, record: RunRecord) -> Non
     row = tuple(_to_spark(value) for value in astuple(record))
     df = spark.createDataFrame([row], RUNS_SCHEMA).coalesce(1)
     replace_run(df, location, schema.RUNS, record.run_id)
+
+
+def withdraw_run(spark: SparkSession, location: Location, run_id: str) -> None:
+    """Mark a complete run as started again, so that no reader takes it for whole while its tables change."""
+    try:
+        records = read_runs(spark, location)
+    except InputError:  # no table of runs yet
+        return
+    for record in records:
+        if record.run_id == run_id:
+            write_run(spark, location, replace(record, status=STARTED))
 
 
 def read_runs(spark: SparkSession, location: Location, *, status: str | None = COMPLETE) -> tuple[RunRecord, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
 
+from spark_shap.dataframes import quoted
 from spark_shap.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SPARK_ERRORS",
     "Format",
-    "is_connect",
-    "quoted",
     "read_source",
     "require_columns",
     "require_weights",
@@ -63,19 +62,8 @@ def spark_reason(error: BaseException) -> str:
     text = str(error)
     # The innermost reason is the one that helps: the first is often "Job aborted".
     found = _REASON.findall(text) or _CAUSE.findall(text)
-    line = found[-1] if found else text.strip().splitlines()[0]
+    line = found[-1] if found else (text.strip() or type(error).__name__).splitlines()[0]
     return _NO_PLACE.sub("", line).strip().rstrip(".")
-
-
-def is_connect(value: object) -> bool:
-    """Return whether a session or frame is Spark Connect's."""
-    # By module: in 3.5 a Connect frame is no subclass of pyspark.sql.DataFrame.
-    return type(value).__module__.startswith("pyspark.sql.connect")
-
-
-def quoted(name: str) -> str:
-    """Return a column name as Spark takes it literally, whatever dots, spaces or backticks it has."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def require_columns(df: DataFrame, columns: Sequence[str], *, what: str) -> None:

@@ -21,8 +21,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
+from spark_shap.dataframes import quoted
 from spark_shap.errors import InputError, RunError, UsageError
-from spark_shap.io.sources import SPARK_ERRORS, quoted, spark_reason
+from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -63,6 +63,11 @@ class Predictor:
             out = out[:, None]
         expected = None if self.output_names is None else len(self.output_names)
         if out.ndim != 2 or out.shape[0] != n_rows or (expected is not None and out.shape[1] != expected):
+            if expected is not None and out.ndim == 2 and out.shape[0] == n_rows:
+                raise ModelError(
+                    f"model: it returned {out.shape[1]} outputs, and output_names has {expected}: "
+                    f"{', '.join(self.output_names or ())}; name every output"
+                )
             wanted = f"({n_rows},) or ({n_rows}, {'K' if expected is None else expected})"
             raise ModelError(
                 f"model: it returned shape {np.shape(raw)} for {n_rows} rows; a model must return {wanted}, one "
@@ -151,7 +156,13 @@ class _LogOdds:
     model: Any
 
     def __call__(self, rows: Any) -> Any:
-        probability = np.asarray(self.model.predict_proba(rows), dtype=np.float64)[:, 1]
+        both = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        if both.ndim != 2 or both.shape[1] != 2:
+            raise ModelError(
+                f"model: predict_proba returned shape {both.shape}; 'margin' as log-odds needs (n, 2), so say "
+                "output_space='probability'"
+            )
+        probability = both[:, 1]
         with np.errstate(divide="ignore"):
             return np.log(probability) - np.log1p(-probability)
 

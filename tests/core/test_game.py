@@ -82,6 +82,34 @@ def test_a_nan_among_the_hybrids_fails_its_row_only(rows, background):
     assert "of 7 comparisons" in found.failures[4].message
 
 
+def test_refused_rows_cost_little(rows, background):
+    asked = []
+    bad = set(rows.columns[0][[0, 3, 4, 8]])
+
+    def refuses(z):
+        asked.append(len(z))
+        if bad & set(z[:, 0]):
+            raise RuntimeError("too rich")
+        return product(z)
+
+    questions = Fixed(200, 3)
+    found = ask(Game(refuses, background, 1, 100_000), rows, questions)
+    assert sorted(found.failures) == [0, 3, 4, 8]
+    # The block that failed, once more its good rows, and the predictions that told which they were.
+    assert sum(asked) <= 9 * 401 + 5 * 401 + 60
+
+
+def test_a_hybrid_that_the_model_refuses_is_found_by_halving(rows, background):
+    def refuses(z):
+        if ((z[:, 0] == rows.columns[0][6]) & (z[:, 1] != rows.columns[1][6])).any():
+            raise RuntimeError("never seen together")
+        return product(z)
+
+    found = ask(Game(refuses, background, 1, 10_000), rows, Fixed(30, 3))
+    assert list(found.failures) == [6]
+    assert np.isfinite(np.delete(found.differences, 6, axis=0)).all()
+
+
 def test_running_out_of_memory_is_no_property_of_a_row(rows, background):
     def hungry(z):
         raise MemoryError("8 GB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -100,9 +101,9 @@ def test_every_segment_is_numpys_on_its_rows() -> None:
     weight = np.array(table["w"].to_pylist())
     everything = np.ones(len(region), dtype=bool)
     masks = {("", None): everything}
-    masks |= {("region", r or "null"): region == r for r in ("north", "south", None)}
+    masks |= {("region", r): region == r for r in ("north", "south", None)}
     masks |= {
-        ("region, product", f"{r or 'null'}, {p}"): (region == r) & (product == p)
+        ("region, product", json.dumps([r, p])): (region == r) & (product == p)
         for r in ("north", "south", None)
         for p in ("card", "loan")
     }
@@ -216,9 +217,19 @@ def test_segment_values_of_any_plain_type_become_text() -> None:
     found = {(r["segment_by"], r["segment"]) for r in summarize_table(table, by=["flag", ["band", "flag"]]).to_pylist()}
     assert found == {
         ("", None),
-        *(("flag", v) for v in ("true", "false", "null")),
-        *(("band, flag", v) for v in ("1, true", "2, false", "2, null", "null, true")),
+        *(("flag", v) for v in ("true", "false", None)),
+        *(("band, flag", v) for v in ('["1", "true"]', '["2", "false"]', '["2", null]', '[null, "true"]')),
     }
+
+
+def test_segments_that_look_alike_do_not_meet() -> None:
+    table = attributions(4).append_column("p", pa.array(["a, b", "a", "null", None]))
+    table = table.append_column("q", pa.array(["c", "b, c", "c", "c"]))
+    found = {
+        (r["segment_by"], r["segment"]): r["n_rows"] for r in summarize_table(table, by=["p", ["p", "q"]]).to_pylist()
+    }
+    assert len(found) == 1 + 4 + 4
+    assert found["p", None] == found["p", "null"] == found["p, q", '["a, b", "c"]'] == 1
 
 
 def test_a_segmentation_named_twice_counts_once() -> None:

@@ -13,8 +13,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeRegressor
 
 from spark_shap import Explainer, ModelError
+from spark_shap.dataframes import is_connect
 from spark_shap.engine import shipping
-from spark_shap.engine.session import is_connect
 
 pytestmark = pytest.mark.connect
 NAMES = [f"x{index}" for index in range(8)]

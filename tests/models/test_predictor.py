@@ -71,7 +71,7 @@ def test_a_model_gets_a_frame_only_if_it_was_fitted_on_one(data, fitted_on, back
     ("result", "text"),
     [
         (lambda n: np.zeros(n - 1), r"returned shape \(2,\) for 3 rows; a model must return \(3,\) or \(3, 2\)"),
-        (lambda n: np.zeros((n, 3)), r"returned shape \(3, 3\)"),
+        (lambda n: np.zeros((n, 3)), "returned 3 outputs, and output_names has 2: a, b; name every output"),
         (lambda n: np.zeros((n, 2, 1)), r"returned shape \(3, 2, 1\)"),
         (lambda n: ["good"] * n, "returned a list that is no array of numbers"),
         (lambda n: None, r"returned shape \(\) for 3 rows"),

@@ -1,0 +1,90 @@
+"""Scoring background rows, and finding those that the model refuses."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spark_shap.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spark_shap.models.frames import Rows
+    from spark_shap.models.predictor import Predictor
+
+__all__ = ["refused_rows", "score"]
+
+_FEW, _SHARE = 20, 0.05
+
+
+def score(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
+    """Return the predictions of background rows, (B, K).
+
+    Parameters
+    ----------
+    predictor
+        The model as a function.
+    rows
+        The background.
+    size
+        Rows in a model call, at most.
+
+    Raises
+    ------
+    ModelError
+        The model raises on a row, or a prediction is not finite; the first such row is named.
+    """
+    predictions, failures = _score(predictor, rows, size)
+    if failures:
+        first = min(failures)
+        raise ModelError(
+            f"model: it fails on {len(failures)} of {len(rows)} background rows, the first time on row {first}: "
+            f"{failures[first]}. It must accept the background's columns, order and dtypes; leave such rows out "
+            "(reference.where) or mend the model"
+        )
+    return np.concatenate(predictions)
+
+
+def refused_rows(predictor: Predictor, rows: Rows, size: int) -> dict[int, str]:
+    """Return why the model fails on background rows, by position; none where it fails on none.
+
+    Raises
+    ------
+    ModelError
+        It fails on more than a few rows: more than 20 and more than 5 %.
+    """
+    return _score(predictor, rows, size)[1]
+
+
+def _score(predictor: Predictor, rows: Rows, size: int) -> tuple[list[NDArray[np.float64]], dict[int, str]]:
+    n_blocks = max(1, -(-len(rows) // size))
+    edges = [len(rows) * block // n_blocks for block in range(n_blocks, -1, -1)]
+    waiting = [(start, stop) for stop, start in itertools.pairwise(edges)]
+    predictions: list[NDArray[np.float64]] = []
+    failures: dict[int, str] = {}
+    while waiting:
+        start, stop = waiting.pop()
+        try:
+            found = predictor(rows.take(slice(start, stop)).to_input())
+        except (ModelError, MemoryError):
+            raise
+        except Exception as error:
+            if stop - start > 1:  # halves, the first of them next
+                middle = (start + stop) // 2
+                waiting += [(middle, stop), (start, middle)]
+                continue
+            failures[start] = f"{type(error).__name__}: {error}"
+            if len(failures) > max(_FEW, _SHARE * len(rows)):
+                raise ModelError(
+                    f"model: it raised {failures[min(failures)]} on background row {min(failures)}, and on "
+                    f"{len(failures) - 1} more of the first {stop}. It must accept the background's columns, order and "
+                    "dtypes"
+                ) from error
+            continue
+        predictions.append(found)
+        for row in np.flatnonzero(~np.isfinite(found).all(axis=1)):
+            failures[start + int(row)] = f"its prediction is {found[row].tolist()}, which is not finite"
+    return predictions, failures
