@@ -36,7 +36,7 @@ __all__ = ["METHODS", "MethodName", "Options", "Prepared", "block_rows", "prepar
 MethodName = Literal["auto", "sampling", "exact", "linear"]
 METHODS: tuple[str, ...] = get_args(MethodName)
 
-_BLOCK_ROWS = 16384
+_BLOCK_ROWS = 8192
 _MAX_ENUMERATION = 2**24  # the answers of one row then take 64 MB an output
 _PROBE_TOLERANCE, _FLOAT32_TOLERANCE = 1e-8, 1e-6
 

@@ -99,11 +99,11 @@ def test_portions_have_the_planned_size_whatever_the_batches(explainer):
     calls.clear()
     assert explained(prepared, table.to_batches(max_chunksize=100)).num_rows == 9000
     assert sum(calls) == 9000 * 17
-    assert max(calls) <= 16384
+    assert max(calls) <= 8192
     # The first portions are small, so that a bad partition shows early; then a portion is whole blocks, and
     # only what is left over at the end makes a smaller call.
     assert calls[0] == 256 * 17
-    assert min(calls[3:-1]) > 15000
+    assert min(calls[4:-1]) > 7500
 
 
 def test_every_kind_of_bad_row_is_rejected_alone(explainer):
