@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import spark_shap
-from spark_shap.config import RunConfig, config_json
+from spark_shap.config import Applicants, Reference, RunConfig, config_json
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns
@@ -67,13 +67,7 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     if config.model.object is not None:
         ship_module(config.model.object.partition(":")[0])
     applicants = config.applicants
-    frame = read_source(
-        spark,
-        path=applicants.path,
-        table=applicants.table,
-        format=applicants.resolved_format,
-        where=applicants.where,
-    )
+    frame = _read(spark, applicants)
     keep = _kept(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
     reference = _reference(spark, config, frame)
@@ -141,16 +135,14 @@ def _reference(spark: SparkSession, config: RunConfig, applicants: DataFrame) ->
         if reference.where is not None:
             frame = where_rows(applicants, reference.where, place="reference: the applicants")
     else:
-        frame = read_source(
-            spark,
-            path=reference.path,
-            table=reference.table,
-            format=reference.resolved_format,
-            where=reference.where,
-        )
+        frame = _read(spark, reference)
     keyed = all(name in frame.columns for name in key)
     size = None if reference.size == "all" else reference.size
     return sample_by_hash(frame, key=key if keyed else None, size=size, seed=config.explain.seed)
+
+
+def _read(spark: SparkSession, source: Applicants | Reference) -> DataFrame:
+    return read_source(spark, path=source.path, table=source.table, format=source.resolved_format, where=source.where)
 
 
 def _features(

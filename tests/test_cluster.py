@@ -144,7 +144,7 @@ def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert re.search("400 of 400 rows explained, 0 rejected", done.stdout)
     places = {tuple(line.split("\t")) for line in (tmp_path / "calls.places").read_text().splitlines()}
-    executors = {(package, cwd) for package, cwd in places if "/work" in cwd}
+    executors = {(package, cwd) for package, cwd in places if re.search(r"/work[12]/", cwd)}
     assert all("spark_shap.zip/spark_shap" in package for package, _ in executors), places
     assert {match[0] for _, cwd in executors if (match := re.search(r"work[12]", cwd))} == {"work1", "work2"}
     rows = pd.read_parquet(tmp_path / "out" / "attributions").sort_values("id")

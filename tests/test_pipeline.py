@@ -17,7 +17,7 @@ from portfolio import FEATURES, Model, applicants, save, score, settings, worker
 
 from spark_shap import Explainer, pipeline, schema
 from spark_shap.config import RunConfig
-from spark_shap.errors import RunError, TooManyRejectsError
+from spark_shap.errors import ModelError, RunError, TooManyRejectsError
 from spark_shap.intake import read_inputs, run_identifier
 from spark_shap.io.runs import RUNS_SCHEMA, read_runs
 from spark_shap.io.tables import Location, read_table
@@ -195,7 +195,9 @@ def test_summary_is_that_of_the_explainer(done: Done, spark: SparkSession) -> No
 
 def test_segments(done: Done, spark: SparkSession) -> None:
     summary = done.table(spark, "summary")
-    one = summary[(summary["segment_by"] == "region") & (summary["feature"] == "age")].set_index("segment")
+    one = summary[(summary["segment_by"] == "region") & (summary["feature"] == "age")]
+    assert one["segment"].isna().sum() == 1  # rows without a region
+    one = one.fillna({"segment": "null"}).set_index("segment")
     counts = done.data["region"].fillna("null").value_counts()
     assert one["n_rows"].to_dict() == counts.to_dict()
     weights = done.data.fillna({"region": "null"}).groupby("region")["exposure"].sum()
@@ -375,6 +377,39 @@ def test_a_run_that_fails_late_leaves_no_run(spark: SparkSession, done: Done, mo
         run(spark, RunConfig.model_validate(values))
     assert (done.folder / "late" / "attributions").exists()
     assert not (done.folder / "late" / "runs").exists()
+
+
+def test_a_rerun_that_fails_leaves_no_complete_run(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    location = first.result.location
+    assert [record.run_id for record in read_runs(spark, location)] == [first.result.record.run_id]
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise _Crash
+
+    monkeypatch.setattr(pipeline, "measure", crash)
+    with pytest.raises(_Crash):
+        run(spark, first.config)
+    assert read_runs(spark, location) == ()
+    assert [record.status for record in read_runs(spark, location, status=None)] == ["started"]
+    monkeypatch.undo()
+    run(spark, first.config)
+    assert [record.run_id for record in read_runs(spark, location)] == [first.result.record.run_id]
+
+
+def test_rows_that_the_model_refuses_are_no_reference(spark: SparkSession, tmp_path: Path) -> None:
+    data = applicants(120)
+    data.loc[9, "purpose"] = "boat"
+    done = start(spark, tmp_path, data, Model(tmp_path / "calls"), reference={"size": "all"})
+    assert (done.result.record.rows_explained, done.result.record.rows_rejected) == (119, 1)
+    assert done.result.record.reference_rows == 119
+    # A reference of its own is taken at its word.
+    apart = {"reference": {"path": str(tmp_path / "applicants.parquet"), "size": "all"}}
+    values = done.config.model_dump(by_alias=True) | apart
+    with pytest.raises(ModelError, match="fails on 1 of 120 background rows, the first time on row .*: ValueError"):
+        run(spark, RunConfig.model_validate(values))
 
 
 class Fickle(Model):

@@ -28,9 +28,9 @@ from spark_shap.engine.summary_schema import (
     SummaryKey,
     read_states,
     result_batch,
-    spark_schema,
     state_batch,
 )
+from spark_shap.engine.types import spark_schema
 from spark_shap.errors import InputError, UsageError
 
 if TYPE_CHECKING:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from spark_shap.dataframes import column
 from spark_shap.engine.shipping import Carrier, dumps, load, ship
-from spark_shap.engine.worker import Columns, RejectLimit, explain_batches
+from spark_shap.engine.types import spark_type
+from spark_shap.engine.worker import Columns, RejectLimit, explain_batches, value_fields
 from spark_shap.errors import InputError
-from spark_shap.schema import ERROR, REJECT_COLUMNS, reserved_names
+from spark_shap.schema import reserved_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -74,26 +75,13 @@ def spark_schema(frame: DataFrame, prepared: Prepared, columns: Columns) -> Stru
 
     fields = {field.name: field for field in frame.schema.fields}
 
-    def struct(kind: Any) -> StructType:
-        return t.StructType([t.StructField(name, kind) for name in prepared.feature_names])
-
-    error = t.StructType([t.StructField(name, t.StringType()) for name in REJECT_COLUMNS])
-    made = [
-        ("output", t.StringType()),
-        ("prediction", t.DoubleType()),
-        ("base_value", t.DoubleType()),
-        ("shap_values", struct(t.DoubleType())),
-        ("std_errors", struct(t.FloatType())),
-        ("n_evaluations", t.IntegerType()),
-        ("converged", t.BooleanType()),
-        ("additivity_gap", t.DoubleType()),
-    ]
+    values, error = value_fields(prepared.feature_names)
     return t.StructType(
         [
             *(t.StructField(name, fields[name].dataType) for name in columns.key),
-            *(t.StructField(name, kind) for name, kind in made),
+            *(t.StructField(field.name, spark_type(field.type)) for field in values),
             *(t.StructField(name, fields[name].dataType) for name in columns.keep),
-            t.StructField(ERROR, error),
+            t.StructField(error.name, spark_type(error.type)),
         ]
     )
 

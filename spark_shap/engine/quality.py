@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_shap.core.sketch import Sketch, buckets, count_buckets, empty_sketch, merge_sketches, quantiles
+from spark_shap.engine.types import spark_schema
 from spark_shap.schema import ADDITIVITY_GAP, N_EVALUATIONS, OUTPUT, STD_ERRORS
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Quality", "measure", "measure_batches"]
 
-_SPARK_SCHEMA = "n_rows bigint, n_evaluations bigint, gap double, codes array<bigint>, counts array<double>"
 _SCHEMA = pa.schema(
     [
         ("n_rows", pa.int64()),
@@ -80,7 +80,7 @@ def measure_batches(batches: Iterable[pa.RecordBatch], *, output: str) -> Iterat
 def measure(rows: DataFrame, *, output: str) -> Quality:
     """Return the checks of written attributions; `output` names the first output."""
     needed = rows.select(OUTPUT, N_EVALUATIONS, ADDITIVITY_GAP, STD_ERRORS)
-    parts = needed.mapInArrow(partial(measure_batches, output=output), _SPARK_SCHEMA).collect()
+    parts = needed.mapInArrow(partial(measure_batches, output=output), spark_schema(_SCHEMA)).collect()
     sketch = empty_sketch()
     for part in parts:
         sketch = merge_sketches(sketch, Sketch(np.array(part["codes"], dtype=np.int64), np.array(part["counts"])))

@@ -16,7 +16,6 @@ from spark_shap.core.summary import QUANTILES, Moments, SummaryState, summary_re
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pyspark.sql.types import DataType, StructType
 
 __all__ = [
     "KEY_COLUMNS",
@@ -25,7 +24,6 @@ __all__ = [
     "SummaryKey",
     "read_states",
     "result_batch",
-    "spark_schema",
     "state_batch",
 ]
 
@@ -111,22 +109,6 @@ def result_batch(key: SummaryKey, state: SummaryState, features: Sequence[str]) 
         ),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SUMMARY_SCHEMA)
-
-
-def spark_schema(schema: pa.Schema) -> StructType:
-    """Return the Spark schema of one of the two schemas; all columns nullable."""
-    # Here and not above: the Arrow route runs where Spark is not installed.
-    from pyspark.sql import types as sql
-
-    kinds: dict[pa.DataType, DataType] = {
-        pa.string(): sql.StringType(),
-        pa.int32(): sql.IntegerType(),
-        pa.int64(): sql.LongType(),
-        pa.float64(): sql.DoubleType(),
-        _DOUBLES: sql.ArrayType(sql.DoubleType()),
-        pa.list_(pa.int64()): sql.ArrayType(sql.LongType()),
-    }
-    return sql.StructType([sql.StructField(field.name, kinds[field.type]) for field in schema])
 
 
 def _cells(state: SummaryState) -> list[Any]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from spark_shap import schema
 from spark_shap.core.game import Failure
 from spark_shap.engine.keys import hash_columns
 from spark_shap.errors import TooManyRejectsError
 from spark_shap.models.conform import conform, frame_from_arrow
-from spark_shap.schema import ERROR, REJECT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spark_shap.core.attribution import Attributions
     from spark_shap.prepare import Prepared
 
-__all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema"]
+__all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema", "value_fields"]
 
 _GUARD_ROWS = 200
 _FIRST_ROWS = 256
@@ -88,23 +88,25 @@ class RejectLimit:
 
 def output_schema(prepared: Prepared, columns: Columns, source: pa.Schema) -> pa.Schema:
     """Return the Arrow schema of the output for input of schema `source`."""
-    features = prepared.feature_names
-    error = pa.struct([(name, pa.string()) for name in REJECT_COLUMNS])
-    return pa.schema(
-        [source.field(name) for name in columns.key]
-        + [
-            pa.field("output", pa.string()),
-            pa.field("prediction", pa.float64()),
-            pa.field("base_value", pa.float64()),
-            pa.field("shap_values", pa.struct([(name, pa.float64()) for name in features])),
-            pa.field("std_errors", pa.struct([(name, pa.float32()) for name in features])),
-            pa.field("n_evaluations", pa.int32()),
-            pa.field("converged", pa.bool_()),
-            pa.field("additivity_gap", pa.float64()),
-        ]
-        + [source.field(name) for name in columns.keep]
-        + [pa.field(ERROR, error)]
-    )
+    keys, kept = ([source.field(name) for name in names] for names in (columns.key, columns.keep))
+    values, error = value_fields(prepared.feature_names)
+    return pa.schema([*keys, *values, *kept, error])
+
+
+def value_fields(features: Sequence[str]) -> tuple[list[pa.Field], pa.Field]:
+    """Return the fields that explaining adds: the values, and the error."""
+    kinds = {
+        schema.OUTPUT: pa.string(),
+        schema.PREDICTION: pa.float64(),
+        schema.BASE_VALUE: pa.float64(),
+        schema.SHAP_VALUES: pa.struct([(name, pa.float64()) for name in features]),
+        schema.STD_ERRORS: pa.struct([(name, pa.float32()) for name in features]),
+        schema.N_EVALUATIONS: pa.int32(),
+        schema.CONVERGED: pa.bool_(),
+        schema.ADDITIVITY_GAP: pa.float64(),
+    }
+    error = pa.struct([(name, pa.string()) for name in schema.REJECT_COLUMNS])
+    return [pa.field(name, kinds[name]) for name in schema.WIDE_VALUE_COLUMNS], pa.field(schema.ERROR, error)
 
 
 def explain_batches(
@@ -198,19 +200,19 @@ def _explained(
     base = np.tile(prepared.base_values, n_rows)
     values, predictions = found.values[good], found.predictions[good]
     gap = (predictions - prepared.base_values - values.sum(axis=1)).ravel()
-    schema = output_schema(prepared, columns, portion.schema)
+    arrow = output_schema(prepared, columns, portion.schema)
     data = [
         pa.array(np.tile(np.array(names, dtype=object), n_rows), pa.string()),
         pa.array(predictions.ravel()),
         pa.array(base),
-        _struct(values, schema.field("shap_values").type, np.float64),
-        _struct(found.std_errors[good], schema.field("std_errors").type, np.float32),
+        _struct(values, arrow.field(schema.SHAP_VALUES).type, np.float64),
+        _struct(found.std_errors[good], arrow.field(schema.STD_ERRORS).type, np.float32),
         pa.array(np.repeat(found.n_evaluations[good], n_outputs).astype(np.int32)),
         pa.nulls(n_rows * n_outputs, pa.bool_()),
         pa.array(gap),
     ]
     taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
-    return _batch(taken, data, pa.nulls(n_rows * n_outputs, schema.field(ERROR).type), schema, columns)
+    return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
 
 
 def _struct(values: NDArray[np.float64], kind: pa.StructType, dtype: Any) -> pa.StructArray:
@@ -223,7 +225,7 @@ def _struct(values: NDArray[np.float64], kind: pa.StructType, dtype: Any) -> pa.
 def _rejected(
     portion: pa.Table, failures: dict[int, tuple[str, Failure]], prepared: Prepared, columns: Columns
 ) -> pa.RecordBatch:
-    schema = output_schema(prepared, columns, portion.schema)
+    arrow = output_schema(prepared, columns, portion.schema)
     positions = sorted(failures)
     taken = portion.take(pa.array(positions, pa.int64()))
     error = [
@@ -236,8 +238,10 @@ def _rejected(
         for position, row in zip(positions, taken.to_pylist(), strict=True)
     ]
     first = len(columns.key)
-    data = [pa.nulls(len(positions), schema.field(first + index).type) for index in range(8)]
-    return _batch(taken, data, pa.array(error, schema.field(ERROR).type), schema, columns)
+    data = [
+        pa.nulls(len(positions), arrow.field(first + index).type) for index in range(len(schema.WIDE_VALUE_COLUMNS))
+    ]
+    return _batch(taken, data, pa.array(error, arrow.field(schema.ERROR).type), arrow, columns)
 
 
 def _json(row: dict[str, Any]) -> str:
@@ -247,12 +251,12 @@ def _json(row: dict[str, Any]) -> str:
 
 
 def _batch(
-    taken: pa.Table, data: list[pa.Array], error: pa.Array, schema: pa.Schema, columns: Columns
+    taken: pa.Table, data: list[pa.Array], error: pa.Array, arrow: pa.Schema, columns: Columns
 ) -> pa.RecordBatch:
     keys = [_one(taken, name) for name in columns.key]
     kept = [_one(taken, name) for name in columns.keep]
     # Spark takes output columns by position and ignores their names: the order is the schema's.
-    return pa.RecordBatch.from_arrays([*keys, *data, *kept, error], schema=schema)
+    return pa.RecordBatch.from_arrays([*keys, *data, *kept, error], schema=arrow)
 
 
 def _one(table: pa.Table, name: str) -> pa.Array:

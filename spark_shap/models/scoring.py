@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["refused_rows", "score"]
 
-_FEW, _SHARE = 20, 0.05
+_FEW, _SHARE = 5, 0.05
 
 
 def score(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
@@ -54,7 +54,7 @@ def refused_rows(predictor: Predictor, rows: Rows, size: int) -> dict[int, str]:
     Raises
     ------
     ModelError
-        It fails on more than a few rows: more than 20 and more than 5 %.
+        It fails on more than 5 rows and on more than 5 % of them.
     """
     return _score(predictor, rows, size)[1]
 
@@ -77,14 +77,19 @@ def _score(predictor: Predictor, rows: Rows, size: int) -> tuple[list[NDArray[np
                 waiting += [(middle, stop), (start, middle)]
                 continue
             failures[start] = f"{type(error).__name__}: {error}"
-            if len(failures) > max(_FEW, _SHARE * len(rows)):
-                raise ModelError(
-                    f"model: it raised {failures[min(failures)]} on background row {min(failures)}, and on "
-                    f"{len(failures) - 1} more of the first {stop}. It must accept the background's columns, order and "
-                    "dtypes"
-                ) from error
+            _check_few(failures, stop, len(rows), error)
             continue
         predictions.append(found)
         for row in np.flatnonzero(~np.isfinite(found).all(axis=1)):
             failures[start + int(row)] = f"its prediction is {found[row].tolist()}, which is not finite"
+        _check_few(failures, stop, len(rows), None)
     return predictions, failures
+
+
+def _check_few(failures: dict[int, str], n_seen: int, n_rows: int, error: Exception | None) -> None:
+    if len(failures) > max(_FEW, _SHARE * n_rows):
+        first = min(failures)
+        raise ModelError(
+            f"model: it fails on background row {first} ({failures[first]}), and on {len(failures) - 1} more of the "
+            f"first {n_seen} background rows. It must accept the background's columns, order and dtypes"
+        ) from error
