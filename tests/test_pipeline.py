@@ -408,7 +408,7 @@ def test_rows_that_the_model_refuses_are_no_reference(spark: SparkSession, tmp_p
     # A reference of its own is taken at its word.
     apart = {"reference": {"path": str(tmp_path / "applicants.parquet"), "size": "all"}}
     values = done.config.model_dump(by_alias=True) | apart
-    with pytest.raises(ModelError, match="fails on 1 of 120 background rows, the first time on row .*: ValueError"):
+    with pytest.raises(ModelError, match=r"fails on 1 of 120 background rows, the first time on row .*: ValueError"):
         run(spark, RunConfig.model_validate(values))
 
 

@@ -71,7 +71,7 @@ def _score(predictor: Predictor, rows: Rows, size: int) -> tuple[list[NDArray[np
             found = predictor(rows.take(slice(start, stop)).to_input())
         except (ModelError, MemoryError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; the row is reported
             if stop - start > 1:  # halves, the first of them next
                 middle = (start + stop) // 2
                 waiting += [(middle, stop), (start, middle)]
