@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,9 @@ def quiet_pyspark() -> None:
     """Silence the loggers that write stack traces of errors that are raised as well.
 
     pyspark writes each Spark error as a line of JSON; py4j writes what an interrupted call to the JVM left behind.
+    Its warning of pandas 3 on every call says nothing of what is used here, which is tested with pandas 3.
     """
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas", category=FutureWarning)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_not_of_py4j)
     try:
