@@ -195,7 +195,7 @@ class Sleeps(Dies):
 def test_spark_submit(tmp_path: Path) -> None:
     submit = shutil.which("spark-submit", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert submit is not None
-    name = config(tmp_path, spark={})
+    name = config(tmp_path, spark={"master": "local[3]"})  # spark-submit's own master wins
     command = [
         submit,
         "--master",
@@ -215,6 +215,7 @@ def test_spark_submit(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "120 of 120 rows explained" in done.stdout
+    assert "2 at a time" in done.stdout + done.stderr
     refused = subprocess.run(
         [*command, "run", "--config", "no.yaml"],
         capture_output=True,
