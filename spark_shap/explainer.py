@@ -84,7 +84,7 @@ class Explainer:
         output_names: Sequence[str] | None = None,
         memory_mb: int = 256,
     ) -> None:
-        self._options = Options(method, n_evaluations, seed, memory_mb)
+        options = Options(method, n_evaluations, seed, memory_mb)
         names = None if output_names is None else _names(output_names)
         on_spark = is_spark_frame(background)
         if not on_spark and (background_size is not None or background_key is not None):
@@ -100,7 +100,7 @@ class Explainer:
         elif isinstance(weights, str):
             background, weights = _split_weights(background, weights)
         rows = background_rows(background, feature_names)
-        self._prepared = prepare(predictor, rows, weights, model=model, options=self._options)
+        self._prepared = prepare(predictor, rows, weights, model=model, options=options)
 
     @property
     def prepared(self) -> Prepared:

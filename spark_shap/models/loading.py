@@ -27,7 +27,6 @@ __all__ = ["LoadedModel", "load_model"]
 _PACKAGES = {
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
-    "skops": "skops",
     "category_encoders": "category-encoders",
 }
 
