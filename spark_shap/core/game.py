@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray, ModelInput
 
-__all__ = ["Answers", "Failure", "Game", "Mixer", "Questions", "RowBlock", "ask"]
+__all__ = ["Answers", "Control", "Failure", "Game", "GivenPairs", "Mixer", "NoPairs", "Questions", "RowBlock", "ask"]
 
 
 class RowBlock(Protocol):
@@ -61,6 +61,48 @@ class Questions(Protocol):
         ...
 
 
+class Control(Protocol):
+    """A game that is known exactly and resembles the model's; see `spark_shap.core.control`."""
+
+    def differences(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return its own answers (n, P, K) to the pairs of a part of the rows."""
+        ...
+
+    def sums(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return its own v(S) + v(complement), (n, P, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoPairs:
+    """Asks for predictions only."""
+
+    n_features: int
+    n_pairs: int = 0
+
+    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:  # noqa: ARG002 - there are none
+        """Return no background rows (n, 0) and no coalitions (n, F, 0)."""
+        n_rows = rows.stop - rows.start
+        return np.zeros((n_rows, 0), dtype=np.intp), np.zeros((n_rows, self.n_features, 0), dtype=bool)
+
+
+@dataclass(frozen=True)
+class GivenPairs:
+    """Given pairs: background rows (n, P) and coalitions (n, F, P)."""
+
+    index: IntArray
+    members: BoolArray
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs a row."""
+        return int(self.index.shape[1])
+
+    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
+        """Return a part of them."""
+        return self.index[rows, pairs], self.members[rows, :, pairs]
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a row has no explanation."""
@@ -78,17 +120,20 @@ class Answers:
     predictions
         (n, K) f(x); NaN where the row failed.
     differences
-        (n, P, K) answers t; NaN where the row failed.
+        (n, P, K) answers t, less those of the control where there is one; NaN where the row failed.
     n_evaluations
         Model rows spent on each row to explain.
     failures
         Failed rows by position.
+    sums
+        (n, P, K) v(S) + v(complement), less the control's; None where they were not asked for.
     """
 
     predictions: FloatArray
     differences: FloatArray
     n_evaluations: int
     failures: dict[int, Failure] = field(default_factory=dict)
+    sums: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +158,9 @@ class Game:
     block_rows: int
 
 
-def ask(game: Game, rows: RowBlock, questions: Questions) -> Answers:
+def ask(
+    game: Game, rows: RowBlock, questions: Questions, control: Control | None = None, *, sums: bool = False
+) -> Answers:
     """Ask all pairs of all rows.
 
     Parameters
@@ -124,30 +171,45 @@ def ask(game: Game, rows: RowBlock, questions: Questions) -> Answers:
         n rows.
     questions
         P pairs for each of them; P may be 0, then only predictions are made.
+    control
+        What is taken off the model's answers.
+    sums
+        Whether the even part of the answers is wanted too.
     """
+    asking = _Asking(game, rows, questions, control)
     n_rows, n_pairs = len(rows), questions.n_pairs
     answers = Answers(
         np.full((n_rows, game.n_outputs), np.nan),
         np.full((n_rows, n_pairs, game.n_outputs), np.nan),
         2 * n_pairs + max(1, -(-n_pairs // _pairs_in_block(game))),
+        sums=np.full((n_rows, n_pairs, game.n_outputs), np.nan) if sums else None,
     )
     rows_in_block = max(1, game.block_rows // (2 * n_pairs + 1))
     # Blocks of equal size rather than full ones and a small rest: a small call costs more a row.
     n_blocks = -(-n_rows // rows_in_block)
     edges = [n_rows * block // n_blocks for block in range(n_blocks + 1)] if n_blocks else []
     for start, stop in itertools.pairwise(edges):
-        _ask_block(game, rows, questions, slice(start, stop), answers)
+        _ask_block(asking, slice(start, stop), answers)
     return answers
+
+
+class _Asking(NamedTuple):
+    """What is asked of whom."""
+
+    game: Game
+    rows: RowBlock
+    questions: Questions
+    control: Control | None
 
 
 def _pairs_in_block(game: Game) -> int:
     return max(1, game.block_rows // 2)
 
 
-def _ask_block(game: Game, rows: RowBlock, questions: Questions, part: slice, answers: Answers) -> None:
+def _ask_block(asking: _Asking, part: slice, answers: Answers) -> None:
     """Fill the answers of some rows; on an error of the model find the rows that it refuses."""
     try:
-        _ask_pairs(game, rows.take(part), questions, part, answers)
+        _ask_pairs(asking, part, answers)
         return
     except MemoryError:
         raise
@@ -159,16 +221,17 @@ def _ask_block(game: Game, rows: RowBlock, questions: Questions, part: slice, an
         answers.differences[part] = np.nan
         return
     # Most often a row itself is refused, which its prediction shows at one evaluation a row.
-    refused = _refused(game, rows, questions, part, answers) if questions.n_pairs else []
+    refused = _refused(asking, part, answers) if asking.questions.n_pairs else []
     cuts = refused or [(part.start + part.stop) // 2]
     starts = [part.start, *(cut + 1 for cut in refused)] if refused else [part.start, *cuts]
     for start, stop in zip(starts, [*cuts, part.stop], strict=True):
         if start < stop:
-            _ask_block(game, rows, questions, slice(start, stop), answers)
+            _ask_block(asking, slice(start, stop), answers)
 
 
-def _refused(game: Game, rows: RowBlock, questions: Questions, part: slice, answers: Answers) -> list[int]:
+def _refused(asking: _Asking, part: slice, answers: Answers) -> list[int]:
     """Return the positions of the rows that the model refuses to predict, and note why."""
+    game, rows, questions, _ = asking
     index, members = questions.draw(part, slice(0, 0))
     try:
         game.predict(game.mixer.mix(rows.take(part), index, members))
@@ -180,12 +243,14 @@ def _refused(game: Game, rows: RowBlock, questions: Questions, part: slice, answ
             return [part.start]
         middle = (part.start + part.stop) // 2
         halves = (slice(part.start, middle), slice(middle, part.stop))
-        return [row for half in halves for row in _refused(game, rows, questions, half, answers)]
+        return [row for half in halves for row in _refused(asking, half, answers)]
     return []
 
 
-def _ask_pairs(game: Game, block: RowBlock, questions: Questions, part: slice, answers: Answers) -> None:
-    n_rows, size = len(block), _pairs_in_block(game)
+def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
+    game, rows, questions, control = asking
+    block, size = rows.take(part), _pairs_in_block(game)
+    n_rows = len(block)
     not_finite = np.zeros(n_rows, dtype=np.intp)
     for start in range(0, max(1, questions.n_pairs), size):
         pairs = slice(start, min(start + size, questions.n_pairs))
@@ -195,7 +260,14 @@ def _ask_pairs(game: Game, block: RowBlock, questions: Questions, part: slice, a
         shape = (*index.shape, game.n_outputs)
         upper, lower = predicted[:half].reshape(shape), predicted[half : 2 * half].reshape(shape)
         difference = upper - lower
+        if control is not None:
+            difference -= control.differences(part, index, members)
         answers.differences[part, pairs] = difference
+        if answers.sums is not None:
+            both = upper + lower
+            if control is not None:
+                both -= control.sums(part, index, members)
+            answers.sums[part, pairs] = both
         answers.predictions[part] = predicted[2 * half :]
         bad = ~np.isfinite(difference)
         if bad.any():

@@ -1,9 +1,9 @@
 """A few thousand evaluations on the driver that tune the sampler before a row is explained.
 
 Pilot rows are background rows, so that what the pilot finds cannot depend on which rows are explained
-together. It decides two things, neither of which can bias a value: the ridge penalty, and the order
-in which background rows lie on the unit interval. Both are rounded, so that the last bit of a matrix
-product on another machine does not change every draw.
+together. It decides three things, none of which can bias a value: a linear control variate, the ridge
+penalty, and the order in which background rows lie on the unit interval. They are rounded, so that the
+last bit of a matrix product on another machine does not change every draw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spark_shap.core.strata import BackgroundStrata
 if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray, HashArray
 
-__all__ = ["choose_ridge", "importance", "pilot_rows", "round_to", "run_pilot"]
+__all__ = ["choose_ridge", "pilot_rows", "pilot_slopes", "round_to", "run_pilot"]
 
 _N_ROWS = 48
 _N_PAIRS = 64
@@ -30,7 +30,7 @@ _RIDGE_RANGE = (1e-2, 1e6)
 
 def pilot_rows(seed: int, n_background: int) -> tuple[Any, HashArray]:
     """Return the positions of the pilot rows in the background, and hashes for their draws."""
-    n_rows = min(_N_ROWS, n_background)
+    n_rows = min(_N_ROWS, max(1, n_background // 2))  # the others are left to fit a surrogate on
     hashes = np.arange(n_background, dtype=np.uint64)
     rank = uniform_words(seed, hashes, Stream.PILOT_ROWS, 1)[:, 0].argsort(kind="stable")
     return rank[:n_rows], hashes[:n_rows]
@@ -46,19 +46,28 @@ def run_pilot(game: Game, rows: Any, row_hashes: HashArray, n_background: int) -
     return pairs, ask(game, rows, pairs)
 
 
-def choose_ridge(pairs: SampledPairs, answers: Answers, base_values: FloatArray) -> float:
+def choose_ridge(pairs: SampledPairs, differences: FloatArray, totals: FloatArray) -> float:
     """Return noise variance over signal variance, moments matched on the pilot's answers.
 
+    Parameters
+    ----------
+    pairs
+        What was asked of n rows.
+    differences, totals
+        (n, P, K) answers and (n, K) totals, of the model's game or of what a surrogate leaves of it.
+
+    Notes
+    -----
     Two halves of the pairs give independent unbiased estimates of each value's deviation from the even
     share T / M; the mean of their products estimates the signal variance. The result is a power of two.
     """
-    usable = np.isfinite(answers.differences).all(axis=(1, 2)) & np.isfinite(answers.predictions).all(axis=1)
+    usable = np.isfinite(differences).all(axis=(1, 2)) & np.isfinite(totals).all(axis=1)
     n_players = pairs.bank.n_players
     signal = noise = 0.0
     for row in np.flatnonzero(usable):
         design = pairs.bank.designs[pairs.design[row]]
-        share = (answers.predictions[row] - base_values) / n_players
-        y = answers.differences[row] - design.balance[:, None] * share
+        share = totals[row] / n_players
+        y = differences[row] - design.balance[:, None] * share
         first = design.reuse[::2].T @ y[::2] / len(y[::2])
         second = design.reuse[1::2].T @ y[1::2] / len(y[1::2])
         signal += float((first * second).mean(axis=0).sum())
@@ -70,8 +79,8 @@ def choose_ridge(pairs: SampledPairs, answers: Answers, base_values: FloatArray)
     return float(2.0 ** np.round(np.log2(np.clip(noise / signal, *_RIDGE_RANGE))))
 
 
-def importance(pairs: SampledPairs, answers: Answers, x: FloatArray, background: FloatArray) -> FloatArray:
-    """Return (F,) how much each encoded feature moves the model, by ridge regression on the pilot.
+def pilot_slopes(pairs: SampledPairs, answers: Answers, x: FloatArray, background: FloatArray) -> FloatArray:
+    """Return (F, K) slopes of the model in encoded features, by ridge regression on the pilot's answers.
 
     Parameters
     ----------
@@ -91,7 +100,7 @@ def importance(pairs: SampledPairs, answers: Answers, x: FloatArray, background:
     gram = steps.T @ steps
     penalty = 1e-2 * max(float(np.trace(gram)), 1e-12) / len(gram)
     slopes = np.linalg.solve(gram + penalty * np.eye(len(gram)), steps.T @ answer)
-    return round_to(np.abs(slopes).sum(axis=1), 2)
+    return round_to(np.asarray(slopes, dtype=np.float64), 4)
 
 
 def round_to(values: FloatArray, digits: int) -> FloatArray:

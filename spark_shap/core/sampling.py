@@ -7,7 +7,7 @@ With P pairs a row costs ``2 P + 1`` model evaluations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["SampledPairs", "draw_pairs", "pairs_within"]
 
 
-def pairs_within(n_evaluations: int) -> int:
+@overload
+def pairs_within(n_evaluations: int) -> int: ...
+@overload
+def pairs_within(n_evaluations: IntArray) -> IntArray: ...
+def pairs_within(n_evaluations: int | IntArray) -> int | IntArray:
     """Return the pairs that a budget of evaluations a row pays for; one evaluation is the row itself."""
-    return max(0, (n_evaluations - 1) // 2)
+    pairs = np.maximum(0, (np.asarray(n_evaluations) - 1) // 2)
+    return pairs if isinstance(n_evaluations, np.ndarray) else int(pairs)
 
 
 @dataclass(frozen=True)

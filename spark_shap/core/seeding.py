@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Stream", "hash_key", "hash_keys", "philox4x32", "uniform_words", "uniforms"]
+__all__ = ["Stream", "hash_key", "hash_keys", "philox4x32", "round_hashes", "uniform_words", "uniforms"]
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ROUNDS = 10
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CACHED = 2048  # counters at a time: the rounds then stay in the first-level cache
 
 
@@ -45,6 +46,9 @@ class Stream(IntEnum):
     BACKGROUND_OFFSET = 3
     PILOT_ROWS = 4
     BANK = 5
+    ROUND = 6
+    HYBRID_ROWS = 7
+    HYBRID_MEMBERS = 8
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
@@ -120,6 +124,15 @@ def uniforms(seed: int, row_hashes: NDArray[np.uint64], stream: Stream, size: in
     """Return (n, size) float64 in the open interval (0, 1), 32 bits each."""
     words = uniform_words(seed, row_hashes, stream, size).astype(np.float64)
     return np.asarray((words + 0.5) * 2.0**-32)
+
+
+def round_hashes(seed: int, row_hashes: NDArray[np.uint64], asked: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Return the hashes under which rows draw that have been asked (n,) pairs before; at first their own."""
+    if not asked.any():
+        return row_hashes
+    keys = row_hashes + asked.astype(np.uint64) * _GOLDEN
+    words = uniform_words(seed, keys, Stream.ROUND, 2)
+    return np.where(asked == 0, row_hashes, words[:, 0] << _SHIFT | words[:, 1])
 
 
 def hash_key(parts: tuple[str, ...]) -> int:

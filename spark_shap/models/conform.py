@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Problems", "conform", "encode", "frame_from_arrow"]
+__all__ = ["Problems", "conform", "frame_from_arrow"]
 
 Problems = dict[int, str]
 """Why a row cannot be explained, by position."""
@@ -98,32 +98,3 @@ def conform(frame: pd.DataFrame | NDArray[Any], layout: Layout) -> tuple[Rows, P
             problems.setdefault(int(row), f"feature {name!r}: value {value!r} does not fit dtype {dtype}")
         columns.append(column)
     return Rows(layout, tuple(columns)), problems
-
-
-def encode(rows: Rows, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows as numbers, (B, M): standardised, categories by their mean score.
-
-    Parameters
-    ----------
-    rows
-        The background.
-    scores
-        (B,) their predictions.
-    """
-    import pandas as pd
-
-    out = np.zeros((len(rows), len(rows.columns)))
-    for index, column in enumerate(rows.columns):
-        numeric = isinstance(column, np.ndarray) and column.dtype.kind in "biuf"
-        if numeric:
-            values = column.astype(np.float64)
-        else:
-            codes, labels = pd.factorize(pd.Series(column), use_na_sentinel=False)
-            count = np.bincount(codes, minlength=len(labels))
-            values = (np.bincount(codes, scores, minlength=len(labels)) / np.maximum(count, 1))[codes]
-        finite = np.isfinite(values)
-        center = values[finite].mean() if finite.any() else 0.0
-        spread = values[finite].std() if finite.any() else 0.0
-        if spread > 0.0:
-            out[finite, index] = (values[finite] - center) / spread
-    return out

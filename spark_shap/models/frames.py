@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["Background", "Layout", "Rows", "is_missing"]
+__all__ = ["Background", "Layout", "Rows", "RowsOnly", "is_missing"]
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,19 @@ class Background:
                 lower_index = np.where(mask, other_index, own_index).ravel()
                 columns[feature] = pool.take(np.concatenate([upper_index, lower_index, own_index[:, 0]]))
         return self.layout.assemble(columns, blocks, total)
+
+
+@dataclass(frozen=True)
+class RowsOnly:
+    """What a method that asks for predictions only needs of a mixer: no background."""
+
+    def mix(self, rows: Rows, background_index: NDArray[np.intp], members: NDArray[np.bool_]) -> Any:  # noqa: ARG002
+        """Return the rows as the model's input; there are no pairs."""
+        return rows.to_input()
+
+    def inert(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return (n, M) bool, False: no feature is left out."""
+        return np.zeros((len(rows), len(rows.columns)), dtype=bool)
 
 
 def _concat(first: Any, second: Any) -> Any:

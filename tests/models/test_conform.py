@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from spark_shap import InputError
-from spark_shap.models.conform import conform, encode, frame_from_arrow
+from spark_shap.models.conform import conform, frame_from_arrow
+from spark_shap.models.encoding import fit_encoder
 from spark_shap.models.frames import background_rows
 
 
@@ -147,7 +148,7 @@ def test_arrow_integers_next_to_nulls_keep_all_digits():
     assert frame["b"].dtype == np.int64
 
 
-def test_encoding_is_finite_for_every_dtype_and_orders_categories_by_score():
+def test_encoding_takes_every_dtype_and_orders_categories_by_score():
     frame = pd.DataFrame(
         {
             "number": [1.0, np.nan, np.inf, 4.0],
@@ -157,8 +158,9 @@ def test_encoding_is_finite_for_every_dtype_and_orders_categories_by_score():
             "time": pd.to_datetime(["2020", None, "2021", "2022"]),
         }
     )
-    out = encode(background_rows(frame), np.array([0.9, 0.1, 0.7, 0.2]))
+    rows = background_rows(frame)
+    out = fit_encoder(rows, np.array([0.9, 0.1, 0.7, 0.2]))(rows)
     assert out.shape == (4, 5)
-    assert np.isfinite(out).all()
-    assert (out[:, 2] == 0).all()
-    assert out[0, 1] == out[2, 1] > out[3, 1] > out[1, 1]
+    missing = [[0, 0, 0, 0, 0], [1, 0, 0, 1, 1], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
+    assert (np.isnan(out) == np.array(missing, dtype=bool)).all(), "missing and infinite values"
+    assert out[0, 1] == out[2, 1] > out[1, 1], "b scores higher than a"

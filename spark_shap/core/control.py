@@ -1,0 +1,114 @@
+"""The control variate: a game whose Shapley values are known exactly and that resembles the model's.
+
+With g a surrogate of the model f, the Shapley values of f are those of g plus those of the residual game
+f - g (Shapley values are linear in the game). Only the residual is sampled: unbiased whatever g is, with
+a variance that falls with the residual's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+
+__all__ = ["BoundControl", "ControlVariate", "KnownGame"]
+
+
+class KnownGame(Protocol):
+    """A function of rows whose Shapley values against the background are known exactly."""
+
+    @property
+    def background_predictions(self) -> FloatArray:
+        """(B, K) g of the background rows."""
+        ...
+
+    def encode(self, x: FloatArray) -> Any:
+        """Return rows (n, F), NaN where missing, in its own storage."""
+        ...
+
+    def predict(self, rows: Any) -> FloatArray:
+        """Return g, (n, K)."""
+        ...
+
+    def values(self, rows: Any) -> FloatArray:
+        """Return Shapley values, (n, F, K)."""
+        ...
+
+    def pair_differences(self, rows: Any, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return g(x on S, z elsewhere) - g(z on S, x elsewhere), (n, P, K)."""
+        ...
+
+    def pair_sums(self, rows: Any, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return the sum of the two, (n, P, K)."""
+        ...
+
+    def interactions(self, rows: Any) -> FloatArray:
+        """Return interaction values, (n, F, F, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class BoundControl:
+    """The control variate of given rows.
+
+    Attributes
+    ----------
+    surrogate
+        g, with the background.
+    rows
+        n rows in its own storage.
+    """
+
+    surrogate: KnownGame
+    rows: Any
+
+    def take(self, index: IntArray | slice) -> BoundControl:
+        """Return that of a part of the rows."""
+        return BoundControl(self.surrogate, self.rows.take(index))
+
+    def values(self) -> FloatArray:
+        """Return the exact Shapley values of g, (n, F, K)."""
+        return self.surrogate.values(self.rows)
+
+    def differences(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return the answers of g to pairs of a part of the rows, (n, P, K)."""
+        return self.surrogate.pair_differences(self.rows.take(rows), background_index, members)
+
+    def sums(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
+        """Return v(S) + v(complement) of g, (n, P, K)."""
+        return self.surrogate.pair_sums(self.rows.take(rows), background_index, members)
+
+    def ends(self, background_index: IntArray) -> FloatArray:
+        """Return g(x) + g(z) of the rows and their pairs' background rows, (n, P, K)."""
+        others = self.surrogate.background_predictions[background_index]
+        return np.asarray(self.surrogate.predict(self.rows)[:, None, :] + others)
+
+    def interactions(self) -> FloatArray:
+        """Return the exact interaction values of g, (n, F, F, K)."""
+        return self.surrogate.interactions(self.rows)
+
+
+@dataclass(frozen=True)
+class ControlVariate:
+    """A surrogate, and how rows become its numbers.
+
+    Attributes
+    ----------
+    surrogate
+        g, with the background.
+    to_numbers
+        Rows to their (n, F) float64 matrix, NaN where a value is missing.
+    """
+
+    surrogate: KnownGame
+    to_numbers: Callable[[Any], FloatArray]
+
+    def bind(self, rows: Any) -> BoundControl:
+        """Return the control variate of rows."""
+        return BoundControl(self.surrogate, self.surrogate.encode(self.to_numbers(rows)))

@@ -1,0 +1,83 @@
+"""How to explain: the choices of a caller, checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from spark_shap.core.precision import Tolerance
+from spark_shap.errors import MethodError
+
+__all__ = ["METHODS", "MethodName", "Options", "parse_tolerance"]
+
+MethodName = Literal["auto", "sampling", "exact", "linear", "tree"]
+METHODS: tuple[str, ...] = get_args(MethodName)
+_PERCENT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*%\s*")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to explain.
+
+    Attributes
+    ----------
+    method
+        One of `METHODS`.
+    n_evaluations
+        Model evaluations a row, at most, for sampled rows.
+    seed
+        Any integer.
+    memory_mb
+        Megabytes of hybrid rows that one worker may hold.
+    tolerance
+        Standard error at which a row is done: a number in units of the output, or a text such as ``"2%"``,
+        a share of the row's prediction less the base value. None spends `n_evaluations` on every row.
+    surrogate_evaluations
+        Model evaluations that are spent once on fitting a surrogate; 0 for no surrogate, None for a number
+        that suits the job.
+    """
+
+    method: str = "auto"
+    n_evaluations: int = 512
+    seed: int = 0
+    memory_mb: int = 256
+    tolerance: float | str | None = None
+    surrogate_evaluations: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.method not in METHODS:
+            raise MethodError(f"method: {self.method!r} is not known; choose one of {', '.join(map(repr, METHODS))}")
+        for name, least in (("n_evaluations", 5), ("memory_mb", 1), ("surrogate_evaluations", 0)):
+            value = getattr(self, name)
+            if name == "surrogate_evaluations" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise MethodError(f"{name}: {value!r} is not an integer of at least {least}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)):
+            raise MethodError(f"seed: {self.seed!r} is not an integer")
+        parse_tolerance(self.tolerance)
+
+
+def parse_tolerance(value: float | str | None) -> Tolerance | None:
+    """Return the tolerance that a number or a percentage means.
+
+    Raises
+    ------
+    MethodError
+        It is neither, or not positive.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and (found := _PERCENT.fullmatch(value)) and float(found[1]) > 0:
+        return Tolerance(float(found[1]) / 100, is_share=True)
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if number and 0 < float(value) < float("inf"):
+        return Tolerance(float(value))
+    raise MethodError(
+        f"tolerance: {value!r} is neither a positive number, in units of the output, nor a percentage such as '2%', a "
+        "share of the row's prediction less the base value"
+    )
