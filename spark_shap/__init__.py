@@ -21,13 +21,14 @@ from spark_shap.errors import (
 )
 
 if TYPE_CHECKING:
-    from spark_shap.explainer import Explainer, Explanation
+    from spark_shap.explainer import Explainer, Explanation, Interactions
 
 __all__ = [
     "ConfigError",
     "Explainer",
     "Explanation",
     "InputError",
+    "Interactions",
     "MethodError",
     "MissingDependencyError",
     "ModelError",
@@ -41,7 +42,7 @@ __all__ = [
 # Here, and read by the build: a zip given to spark-submit --py-files has no metadata to ask.
 __version__ = "0.1.0"
 
-_LAZY = {"Explainer": "spark_shap.explainer", "Explanation": "spark_shap.explainer"}
+_LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions"), "spark_shap.explainer")
 
 
 def __getattr__(name: str) -> object:

@@ -193,6 +193,13 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
     print(f"explained: {record.output_space} of {', '.join(record.output_names)}, method {record.method}")
     if record.std_error_median:
         print(f"standard error of a value: median {record.std_error_median:.2g}, 99 % below {record.std_error_p99:.2g}")
+    plan, took = result.plan, result.seconds["explain"]
+    print(
+        f"predicted and actual: {plan.seconds:.1f} and {took:.1f} s of explaining, {plan.n_evaluations:,.0f} and "
+        f"{record.model_evaluations / max(1, record.rows_explained):,.0f} evaluations a row"
+        + (f", median standard error {plan.std_error:.2g} and {record.std_error_median:.2g}" if plan.std_error else "")
+    )
+    print(f"time of a row and core: {plan.row_seconds * 1e6:,.0f} microseconds ({plan.shares()}); the rest is Spark's")
     summary = read_table(spark, result.location, "summary", record.run_id)
     top = summary.where(f"segment_by = '' and rank <= {_TOP_FEATURES}").orderBy("output", "rank").collect()
     for name in record.output_names:

@@ -8,14 +8,12 @@ system). No key names a link or transform: ``explain.output_space`` is the only 
 from __future__ import annotations
 
 import json
-import math
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spark_shap.errors import ConfigError
+from spark_shap.fields import Day, Groups, Limit, Name, Names, Scalars, Size, Tolerance, names_of
 from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml, redact
 
 if TYPE_CHECKING:
@@ -29,54 +27,6 @@ __all__ = ["RunConfig", "config_json", "load_config"]
 
 Format = Literal["csv", "parquet", "delta"]
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".delta": "delta"}
-
-
-def _names(value: Any) -> Any:
-    """Read one name or a list of names as a tuple."""
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _groups(value: Any) -> Any:
-    return tuple(_names(group) for group in value) if isinstance(value, list) else _names(value)
-
-
-def _date(value: Any) -> date:
-    try:
-        day = date.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        day = None
-    if not isinstance(day, date) or isinstance(day, datetime):
-        raise PydanticCustomError("as_of", "must be a day such as 2026-06-30")
-    return day
-
-
-def _size(value: Any) -> int | Literal["all"]:
-    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value  # type: ignore[no-any-return]  # checked in the line above
-    raise PydanticCustomError("size", 'must be a number of rows, at least 1, or "all"')
-
-
-def _limit(value: Any) -> int | float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        if 0 <= value < 1:
-            return float(value)
-        if value >= 1 and value == int(value):
-            return int(value)
-    raise PydanticCustomError("limit", "must be a share (0 to below 1) or a whole number of rows (1: one row)")
-
-
-def _scalars(value: Any) -> dict[str, str | int | float | bool]:
-    settings: dict[Any, Any] = value if isinstance(value, dict) else {None: value}
-    if all(isinstance(key, str) and not isinstance(item, dict | list) for key, item in settings.items()):
-        return {key: item for key, item in settings.items() if item is not None}
-    raise PydanticCustomError("scalars", "must hold Spark keys with one value each: spark.executor.memory: 4g")
-
-
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_names)]
-Groups = Annotated[tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...], BeforeValidator(_groups)]
 
 
 class _Section(BaseModel):
@@ -156,9 +106,9 @@ class Applicants(_Source):
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
         problems = super()._cross_problems(data)
-        key = _names(data.get("key", ()))
+        key = names_of(data.get("key", ()))
         for name in ("key", "keep", "features"):
-            values = _names(data.get(name, ()))
+            values = names_of(data.get(name, ()))
             if not isinstance(values, tuple) or not isinstance(key, tuple):
                 continue
             if twice := sorted({str(value) for value in values if values.count(value) > 1}):
@@ -171,10 +121,10 @@ class Applicants(_Source):
 class Reference(_Source):
     """The population that explanations compare with; without path and table a sample of the applicants."""
 
-    size: Annotated[int | Literal["all"], BeforeValidator(_size)] = 1000
+    size: Size = 1000
     weight: Name | None = None
     name: Name = "all_applicants"
-    as_of: Annotated[date, BeforeValidator(_date)] | None = None
+    as_of: Day | None = None
 
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
@@ -207,8 +157,10 @@ class Model(_Section):
 class Explain(_Section):
     """How values are computed."""
 
-    method: Literal["auto", "sampling", "exact", "linear"] = "auto"
-    n_evaluations: Annotated[int, Field(ge=5)] = 512  # model calls a row
+    method: Literal["auto", "sampling", "exact", "linear", "tree"] = "auto"
+    n_evaluations: Annotated[int, Field(ge=5)] = 512  # model calls a row, at most
+    tolerance: Tolerance | None = None  # the standard error at which a row is done
+    surrogate_evaluations: Annotated[int, Field(ge=0)] | None = None  # spent once; 0: no surrogate
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # a bigint in the table of runs
     output_space: Literal["probability", "margin", "prediction"] | None = None
     memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
@@ -224,7 +176,7 @@ class Output(_Section):
     catalog_schema: Name | None = Field(default=None, alias="schema")
     format: Literal["parquet", "delta"] = "parquet"
     layout: Literal["wide", "long"] = "wide"
-    max_rejects: Annotated[int | float, BeforeValidator(_limit)] = 0.01  # 1: one row
+    max_rejects: Limit = 0.01  # 1: one row
 
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
@@ -249,7 +201,7 @@ class Spark(_Section):
     """Settings for a session that the command line makes; a session that exists keeps its own."""
 
     master: Name | None = None
-    conf: Annotated[dict[str, str | int | float | bool], BeforeValidator(_scalars)] = {}
+    conf: Scalars = {}
 
 
 class RunConfig(_Section):

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.backgrounds import background_from_spark, names_of, plan_on_spark, population_rows, split_weights
 from spark_shap.dataframes import is_spark_frame
-from spark_shap.engine.keys import content_hashes, given_keys
-from spark_shap.errors import InputError, ModelError, UsageError
-from spark_shap.explanation import Explanation
-from spark_shap.models.conform import conform
+from spark_shap.errors import UsageError
+from spark_shap.explanation import Explanation, Interactions
+from spark_shap.in_memory import explain_rows, interact_rows
 from spark_shap.models.frames import background_rows
 from spark_shap.models.predictor import as_predictor
-from spark_shap.prepare import Options, Prepared, prepare
+from spark_shap.options import Options
+from spark_shap.plan import Plan, make_plan
+from spark_shap.prepare import Prepared, prepare
+from spark_shap.probe import probe_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
-__all__ = ["Explainer", "Explanation"]
+
+__all__ = ["Explainer", "Explanation", "Interactions"]
 
 
 class Explainer:
@@ -44,17 +48,29 @@ class Explainer:
         them (which then is no feature).
     background_size
         For a Spark background: how many rows to take (1,000 by default), chosen by the hash of their
-        content or key, so that the choice does not depend on partitions; or ``"all"``.
+        content or key, so that the choice does not depend on partitions; or ``"all"``, which linear and tree
+        models fold on the workers, whatever its size, and other models bring to the driver.
     background_key
         For a Spark background: key columns for that choice; they are no features.
     n_evaluations
         Model evaluations a row, at most.
+    tolerance
+        Standard error at which a row is done: a number in units of the output, or a share of the row's
+        prediction less the base value, as ``"2%"``. Rows then take as many evaluations as they need, within
+        `n_evaluations`.
+    surrogate_evaluations
+        Model evaluations spent here, once, on a surrogate that lowers the error of every row; 0 for none,
+        None for a number that suits most models (20,000).
+    population
+        Rows like those that will be explained, to fit the surrogate on: any number of rows with the
+        background's columns. The background's own rows by default. It can only lower errors, not bias values.
     seed
         Integer; with the row's key it fixes every random choice.
     output_space
         ``"probability"`` (default for classifiers), ``"margin"`` or ``"prediction"`` (default otherwise).
     method
-        ``"auto"``, ``"sampling"``, ``"exact"`` or ``"linear"``. A method that cannot do the job is an error.
+        ``"auto"``, ``"sampling"``, ``"exact"``, ``"linear"`` or ``"tree"``. A method that cannot do
+        the job is an error.
     feature_names
         Names of an array's columns.
     output_names
@@ -77,6 +93,9 @@ class Explainer:
         background_size: int | str | None = None,
         background_key: str | Sequence[str] | None = None,
         n_evaluations: int = 512,
+        tolerance: float | str | None = None,
+        surrogate_evaluations: int | None = None,
+        population: Any = None,
         seed: int = 0,
         output_space: str | None = None,
         method: str = "auto",
@@ -84,8 +103,8 @@ class Explainer:
         output_names: Sequence[str] | None = None,
         memory_mb: int = 256,
     ) -> None:
-        options = Options(method, n_evaluations, seed, memory_mb)
-        names = None if output_names is None else _names(output_names)
+        options = Options(method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations)
+        names = None if output_names is None else names_of(output_names)
         on_spark = is_spark_frame(background)
         if not on_spark and (background_size is not None or background_key is not None):
             raise UsageError(
@@ -94,13 +113,15 @@ class Explainer:
         if feature_names is not None and not isinstance(background, np.ndarray):
             raise UsageError("feature_names: they name an array's columns; this background has names of its own")
         predictor = as_predictor(model, output_space, names)
+        whole = None
         if on_spark:
             size = 1000 if background_size is None else background_size
-            background, weights = _from_spark(background, background_key, size, weights, int(seed))
+            background, weights, whole = background_from_spark(background, background_key, size, weights, int(seed))
         elif isinstance(weights, str):
-            background, weights = _split_weights(background, weights)
+            background, weights = split_weights(background, weights)
         rows = background_rows(background, feature_names)
-        self._prepared = prepare(predictor, rows, weights, model=model, options=options)
+        alike = None if population is None else population_rows(population, rows)
+        self._prepared = prepare(predictor, rows, weights, model=model, options=options, population=alike, whole=whole)
 
     @property
     def prepared(self) -> Prepared:
@@ -152,43 +173,44 @@ class Explainer:
         InputError, ModelError
             A row cannot be explained; the first such row is named.
         """
+        return explain_rows(self._prepared, X, key)
+
+    def interactions(self, X: Any, *, key: str | Sequence[str] | Any = None) -> Interactions:
+        """Return pairwise Shapley interaction values of rows in memory.
+
+        Parameters
+        ----------
+        X, key
+            As for explaining: the same rows and keys get the same draws.
+
+        Returns
+        -------
+        Interactions
+            `values` (n, M, M), symmetric: off the diagonal half the Shapley interaction index of two features
+            (Grabisch and Roubens 1999), the convention of TreeExplainer; row i sums to feature i's SHAP value.
+            Exact where values are exact; sampled within `n_evaluations`, with standard errors, otherwise.
+        """
+        return interact_rows(self._prepared, X, key)
+
+    def plan(self, X: Any) -> Plan:
+        """Time a few rows and say what explaining all of them takes; explains nothing else.
+
+        Parameters
+        ----------
+        X
+            Rows in memory, or a Spark DataFrame (its rows are counted, and every core of its session is timed).
+
+        Returns
+        -------
+        Plan
+            Method and why, evaluations a row, expected standard error, seconds a row and in all, and which share
+            of them is whose; `lines()` are for reading.
+        """
         prepared = self._prepared
-        rows, problems = conform(X, prepared.background.layout)
-        if problems:
-            position = min(problems)
-            raise InputError(f"row {position} (and {len(problems) - 1} more): {problems[position]}")
-        hashes = content_hashes(rows) if key is None else given_keys(X, key, len(rows))
-        size = prepared.rows_in_memory
-        found = [
-            prepared.explain(rows.take(slice(start, start + size)), hashes[start : start + size])
-            for start in range(0, max(1, len(rows)), size)
-        ]
-        failures = [
-            (index * size + row, text) for index, part in enumerate(found) for row, text in part.failures.items()
-        ]
-        if failures:
-            position, failure = min(failures, key=lambda item: item[0])
-            raise ModelError(
-                f"model: it fails on row {position} (and {len(failures) - 1} more) with {failure.error_class}: "
-                f"{failure.message}"
-            )
-        one = len(prepared.output_names) == 1
-        values, errors = (np.concatenate([getattr(part, name) for part in found]) for name in ("values", "std_errors"))
-        predictions = np.concatenate([part.predictions for part in found])
-        base = np.broadcast_to(prepared.base_values, predictions.shape)
-        return Explanation(
-            values[:, :, 0] if one else values,
-            errors[:, :, 0] if one else errors,
-            base[:, 0] if one else base,
-            predictions[:, 0] if one else predictions,
-            _features(X, prepared.feature_names),
-            prepared.feature_names,
-            prepared.output_names,
-            np.concatenate([part.n_evaluations for part in found]),
-            prepared.method_name,
-            prepared.method_reason,
-            prepared.output_space,
-        )
+        if is_spark_frame(X):
+            return plan_on_spark(prepared, X)
+        frame = X if hasattr(X, "columns") else np.asarray(X)
+        return make_plan(prepared, probe_rows(prepared, frame[:256]), n_rows=len(frame), parallelism=1, job_seconds=0.0)
 
     def explain(
         self,
@@ -224,7 +246,7 @@ class Explainer:
 
         if not is_spark_frame(df):
             raise UsageError(f"df: a {type(df).__name__} is no Spark DataFrame; call explainer(X) for rows in memory")
-        columns = Columns(_names(key), _names(keep))
+        columns = Columns(names_of(key), names_of(keep))
         return explain_frame(df, self._prepared, columns=columns, partitions=partitions)
 
     def summarize(
@@ -249,37 +271,3 @@ class Explainer:
         from spark_shap.engine.aggregate import summarize
 
         return summarize(rows, by=(by,) if isinstance(by, str) else by, weight=weight)
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _from_spark(
-    frame: Any, key: str | Sequence[str] | None, size: int | str, weights: Any, seed: int
-) -> tuple[Any, NDArray[np.float64] | None]:
-    from spark_shap.io.references import sample_by_hash, to_background
-
-    keys = None if key is None else _names(key)
-    if size != "all" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise UsageError(f"background_size: {size!r} is neither a positive integer nor 'all'")
-    if weights is not None and not isinstance(weights, str):
-        raise UsageError("weights: for a Spark background name the column that holds them")
-    # The whole too is put in the order of the hash: the order of background rows is part of a draw.
-    frame = sample_by_hash(frame, key=keys, size=None if size == "all" else int(size), seed=seed)
-    left_out = {*(keys or ()), weights}
-    return to_background(frame, [name for name in frame.columns if name not in left_out], weights)
-
-
-def _split_weights(background: Any, weights: str) -> tuple[Any, NDArray[np.float64]]:
-    if weights not in getattr(background, "columns", ()):
-        raise InputError(f"weights: the background has no column {weights!r}")
-    return background.drop(columns=[weights]), background[weights].to_numpy()
-
-
-def _features(rows: Any, names: Sequence[str]) -> Any:
-    """Return the feature columns alone, in the background's order."""
-    if isinstance(rows, np.ndarray):
-        return rows
-    place = {str(name): index for index, name in enumerate(rows.columns)}
-    return rows.iloc[:, [place[name] for name in names]]

@@ -12,7 +12,7 @@ from spark_shap.errors import MissingDependencyError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Explanation"]
+__all__ = ["Explanation", "Interactions"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Explanation:
         How the values were made, and why so.
     output_space
         ``"probability"``, ``"margin"`` or ``"prediction"``.
+    converged
+        (n,) or (n, K) whether the row's standard errors are within the tolerance; None where none was given.
     """
 
     values: NDArray[np.float64]
@@ -53,6 +55,7 @@ class Explanation:
     method: str
     method_reason: str
     output_space: str
+    converged: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -92,3 +95,30 @@ class Explanation:
             feature_names=list(self.feature_names),
             output_names=list(self.output_names) if self.values.ndim == 3 else None,
         )
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Pairwise Shapley interaction values of n rows.
+
+    Attributes
+    ----------
+    values, std_errors
+        (n, M, M) for one output, (n, M, M, K) for K, symmetric in the two features. Rows sum to the SHAP
+        values; a standard error is 0 where the value is exact.
+    base_values, predictions
+        (n,) or (n, K).
+    feature_names, output_names
+        M and K names.
+    method, output_space
+        How the values were made, and of what.
+    """
+
+    values: NDArray[np.float64]
+    std_errors: NDArray[np.float64]
+    base_values: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    feature_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    method: str
+    output_space: str

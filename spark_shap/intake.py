@@ -11,34 +11,42 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import spark_shap
+from spark_shap.backgrounds import SparkBackground, population_rows
+from spark_shap.choice import choose
 from spark_shap.config import Applicants, Reference, RunConfig, config_json
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns
+from spark_shap.engine.probing import probe_on_workers
 from spark_shap.engine.session import parallelism
-from spark_shap.engine.shipping import ship_module
+from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import InputError
-from spark_shap.io.references import collect_arrow, sample_by_hash, to_background
+from spark_shap.io.references import background_of, collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, require_columns, require_weights, where_rows
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.loading import LoadedModel, load_model
 from spark_shap.models.predictor import as_predictor
 from spark_shap.models.scoring import refused_rows
+from spark_shap.options import Options
 from spark_shap.plan import Plan, make_plan
-from spark_shap.prepare import Options, Prepared, block_rows, prepare
-from spark_shap.probe import one_thread, probe_rows
+from spark_shap.prepare import Prepared, block_rows, prepare
+from spark_shap.probe import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["Inputs", "read_inputs", "run_identifier"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
+_BACKGROUND_ROWS = 1000
+_POPULATION_ROWS = 5000  # applicants that a surrogate is fitted on
+_EXPLAIN_KEYS = ("method", "n_evaluations", "tolerance", "surrogate_evaluations", "seed")  # they change values
 _NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
 
 
@@ -50,6 +58,7 @@ class Inputs(NamedTuple):
     columns: Columns
     census: Census
     prepared: Prepared
+    carrier: Carrier
     reference_fingerprint: str
     reference_weight: float
     plan: Plan
@@ -81,14 +90,18 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     frame = frame.select(*(column(frame, name) for name in wanted))
     if applicants.weight is not None:
         require_weights(frame, applicants.weight, what="applicants")
-    # Three small jobs of Spark and the driver's own work, side by side.
-    with ThreadPoolExecutor(2) as pool, one_thread():
+    # Small jobs of Spark and the driver's own work, side by side.
+    with ThreadPoolExecutor(3) as pool, one_thread():
         counting = pool.submit(census, frame, applicants.key)
-        sampling = pool.submit(collect_arrow, frame.limit(_PROBE_ROWS))
-        background, weights = to_background(reference, features, config.reference.weight)
-        background, weights, prepared = _prepare(config, loaded.model, background, weights)
-        probe = probe_rows(prepared, frame_from_arrow(sampling.result()))
+        table, alike = _collect(pool, config, frame, reference, features)
+        background, weights = background_of(table, features, config.reference.weight)
         found = counting.result()
+        drawn = frame_from_arrow(alike)
+        whole = _whole(config, reference, features)
+        given = _Given(background, weights, drawn, found.n_rows, whole)
+        background, weights, prepared = _prepare(config, loaded.model, given)
+        carrier = ship(spark, dumps(prepared))
+        probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
     plan = make_plan(
         prepared,
         probe,
@@ -96,9 +109,8 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         parallelism=parallelism(spark),
         partitions=config.explain.partitions,
     )
-    fingerprint = _background_fingerprint(background, weights)
-    total = float(len(background) if weights is None else np.sum(weights))
-    return Inputs(loaded, frame, columns, found, prepared, fingerprint, total, plan)
+    fingerprint, total = _identity(given, prepared, background, weights)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, fingerprint, total, plan)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -129,16 +141,34 @@ def _kept(config: RunConfig) -> tuple[str, ...]:
 
 
 def _reference(spark: SparkSession, config: RunConfig, applicants: DataFrame) -> DataFrame:
-    reference, key = config.reference, config.applicants.key
+    reference = config.reference
     if reference.path is None and reference.table is None:
         frame = applicants
         if reference.where is not None:
             frame = where_rows(applicants, reference.where, place="reference: the applicants")
     else:
         frame = _read(spark, reference)
-    keyed = all(name in frame.columns for name in key)
-    size = None if reference.size == "all" else reference.size
-    return sample_by_hash(frame, key=key if keyed else None, size=size, seed=config.explain.seed)
+    return frame
+
+
+def _collect(
+    pool: ThreadPoolExecutor, config: RunConfig, applicants: DataFrame, reference: DataFrame, features: Sequence[str]
+) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of the reference, and applicants drawn by the hash of their keys."""
+    key, size, seed = config.applicants.key, config.reference.size, config.explain.seed
+    own = config.reference.path is None and config.reference.table is None and config.reference.where is None
+    if own and size != "all" and config.reference.weight is None:
+        # A larger sample begins with the rows of a smaller one.
+        both = sample_by_hash(applicants, key=key, size=max(size, _POPULATION_ROWS), seed=seed)
+        table = collect_columns(both, features)
+        return table.slice(0, size), table.slice(0, _POPULATION_ROWS)
+    drawn = sample_by_hash(applicants, key=key, size=_POPULATION_ROWS, seed=seed)
+    drawing = pool.submit(collect_columns, drawn, features)
+    keyed = all(name in reference.columns for name in key)
+    # All of it is folded where it is, or brought here later: a sample shows its types.
+    size = _BACKGROUND_ROWS if size == "all" else size
+    taken = sample_by_hash(reference, key=key if keyed else None, size=size, seed=seed)
+    return collect_columns(taken, features, config.reference.weight), drawing.result()
 
 
 def _read(spark: SparkSession, source: Applicants | Reference) -> DataFrame:
@@ -158,12 +188,42 @@ def _features(
     return [name for name in reference.columns if name in applicants.columns and name not in roles]
 
 
-def _prepare(config: RunConfig, model: Any, background: Any, weights: Any) -> tuple[Any, Any, Prepared]:
+class _Given(NamedTuple):
+    """What a method is prepared from."""
+
+    background: Any
+    weights: Any
+    drawn: Any
+    n_rows: int
+    whole: SparkBackground | None
+
+
+def _whole(config: RunConfig, reference: DataFrame, features: Sequence[str]) -> SparkBackground | None:
+    """Return the reference as it is on Spark, where all of it is asked for."""
+    if config.reference.size != "all":
+        return None
+    key = config.applicants.key
+    keyed = key if all(name in reference.columns for name in key) else None
+    return SparkBackground(reference, keyed, tuple(features), config.reference.weight, config.explain.seed)
+
+
+def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Prepared]:
     """Return the background as it is used, its weights, and the method."""
+    background, weights, whole = given.background, given.weights, given.whole
     explain, reference = config.explain, config.reference
-    options = Options(explain.method, explain.n_evaluations, explain.seed, explain.memory_mb)
+    options = Options(
+        explain.method,
+        explain.n_evaluations,
+        explain.seed,
+        explain.memory_mb,
+        explain.tolerance,
+        explain.surrogate_evaluations,
+    )
     predictor = as_predictor(model, explain.output_space, config.model.output_names)
     rows = background_rows(background)
+    if whole is not None and choose(model, predictor, rows.layout, whole.n_rows, options).reading is None:
+        background, weights = whole.rows(None)
+        rows, whole = background_rows(background), None
     if reference.path is None and reference.table is None:
         # A sample of the applicants may hold some of those that will be rejected.
         refused = refused_rows(predictor, rows, block_rows(Background(rows), explain.memory_mb))
@@ -173,7 +233,31 @@ def _prepare(config: RunConfig, model: Any, background: Any, weights: Any) -> tu
             kept = np.setdiff1d(np.arange(len(rows)), list(refused))
             background, weights = background.iloc[kept], None if weights is None else weights[kept]
             rows = background_rows(background)
-    return background, weights, prepare(predictor, rows, weights, model=model, options=options)
+    prepared = prepare(
+        predictor,
+        rows,
+        weights,
+        model=model,
+        options=options,
+        population=population_rows(given.drawn, rows),
+        n_rows=given.n_rows,
+        whole=whole,
+    )
+    return background, weights, prepared
+
+
+def _identity(given: _Given, prepared: Prepared, background: Any, weights: Any) -> tuple[str, float]:
+    """Return the fingerprint of the background, and the sum of its weights."""
+    whole = given.whole
+    if whole is None or prepared.n_background == len(background):
+        total = float(len(background) if weights is None else np.sum(weights))
+        return _background_fingerprint(background, weights), total
+    names = [*whole.features, *([whole.weight] if whole.weight else [])]
+    frame = whole.frame.select(*(column(whole.frame, name) for name in names))
+    digest = sha256(f"{frame.dtypes} {census(frame, whole.features).digest}".encode()).hexdigest()
+    if whole.weight is None:
+        return digest, float(whole.n_rows)
+    return digest, float(frame.agg({whole.weight: "sum"}).first()[0])  # type: ignore[index]  # an aggregate has a row
 
 
 def _background_fingerprint(background: Any, weights: Any) -> str:
@@ -199,7 +283,7 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "features": inputs.prepared.feature_names,
         "outputs": inputs.prepared.output_names,
         "output_space": inputs.prepared.output_space,
-        "explain": {name: settings["explain"][name] for name in ("method", "n_evaluations", "seed")},
+        "explain": {name: settings["explain"][name] for name in _EXPLAIN_KEYS},
         "summary": settings["summary"],
         "weight": settings["applicants"]["weight"],
         "layout": settings["output"]["layout"],

@@ -177,7 +177,14 @@ def _explain(good: DataFrame, job: _Job) -> None:
     inputs, output = job.inputs, job.config.output
     most = output.max_rejects
     limit = RejectLimit(count=most) if isinstance(most, int) else RejectLimit(share=most)
-    found = explain_frame(good, inputs.prepared, columns=inputs.columns, partitions=inputs.plan.partitions, limit=limit)
+    found = explain_frame(
+        good,
+        inputs.prepared,
+        columns=inputs.columns,
+        partitions=inputs.plan.partitions,
+        limit=limit,
+        carrier=inputs.carrier,
+    )
     explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
     if output.layout == "long":
         explained = to_long(explained, inputs.columns, inputs.prepared.feature_names)
@@ -220,7 +227,7 @@ def _reject_missing(good: DataFrame, written: DataFrame, n_missing: int, job: _J
     """Explain the rows that are not in the table once more, for the reasons, and write those."""
     inputs, location, run_id = job.inputs, job.location, job.run_id
     missing = missing_rows(good, written, inputs.columns.key)
-    found = explain_frame(missing, inputs.prepared, columns=inputs.columns)
+    found = explain_frame(missing, inputs.prepared, columns=inputs.columns, carrier=inputs.carrier)
     fields = [column(found, schema.ERROR).getField(name).alias(name) for name in schema.REJECT_COLUMNS]
     failed = found.where(column(found, schema.ERROR).isNotNull())
     rejected = failed.select(*(column(failed, name) for name in inputs.columns.key), *fields)
@@ -255,7 +262,7 @@ def _record(job: _Job, quality: Quality, started: datetime, *, n_rejected: int) 
         reference_predicate=reference.where,
         reference_as_of=reference.as_of,
         reference_fingerprint=inputs.reference_fingerprint,
-        reference_rows=len(prepared.background.rows),
+        reference_rows=prepared.n_background,
         reference_weight=inputs.reference_weight,
         feature_names=prepared.feature_names,
         output_names=prepared.output_names,

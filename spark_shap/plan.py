@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spark_shap.prepare import Prepared
 
-__all__ = ["Plan", "Probe", "make_plan"]
+__all__ = ["JOB_SECONDS", "Plan", "Probe", "average_probe", "make_plan"]
 
 _TASK_SECONDS = 20.0
 _MAX_TASKS = 4096  # each is a file; beyond it tasks get longer
-_START_SECONDS = 3.0  # Python workers start and import pandas and the model's library
+JOB_SECONDS = 0.5  # Spark reads the rows, spreads them and commits the files, with workers that have started
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
 
@@ -34,6 +36,8 @@ class Probe:
         Seconds a row on one core, model included.
     model_seconds
         Seconds of the model in one evaluation, in a block of the planned size.
+    surrogate_seconds
+        Seconds of the surrogate a row; 0 without one.
     n_evaluations
         Mean evaluations a row.
     std_error
@@ -43,8 +47,15 @@ class Probe:
     n_rows: int
     row_seconds: float
     model_seconds: float
+    surrogate_seconds: float
     n_evaluations: float
     std_error: float
+
+
+def average_probe(probes: Sequence[Probe]) -> Probe:
+    """Return what several workers found, the medians of their times."""
+    found = {field.name: float(np.median([getattr(probe, field.name) for probe in probes])) for field in fields(Probe)}
+    return replace(probes[0], **found)  # type: ignore[arg-type]  # all are numbers
 
 
 @dataclass(frozen=True)
@@ -70,10 +81,12 @@ class Plan:
     parallelism
         Tasks at a time.
     seconds
-        Predicted seconds of explaining, all cores busy, with the workers' start; without the session's, and
-        without the checks and the aggregates.
-    model_share
-        Share in which the model runs, of a worker's time once it has started.
+        Predicted seconds of explaining and writing, all cores busy; without the start of session and workers,
+        the checks and the aggregates.
+    row_seconds
+        Seconds a row on one core.
+    model_share, surrogate_share
+        Shares of it in which the model and the surrogate run; the rest draws, mixes and estimates.
     std_error
         Expected median standard error, in the output space.
     """
@@ -89,7 +102,9 @@ class Plan:
     partitions: int
     parallelism: int
     seconds: float
+    row_seconds: float
     model_share: float
+    surrogate_share: float
     std_error: float
 
     def lines(self) -> list[str]:
@@ -102,12 +117,25 @@ class Plan:
             f"blocks        up to {self.block_rows:,} model rows a call, {self.portion_rows:,} rows held at a time",
             f"memory        about {self.worker_megabytes:,.0f} MB of arrays a worker",
             f"std error     about {self.std_error:.2g} a value (median, in the output space)",
-            f"time          about {_duration(self.seconds)}, of which the model {self.model_share:.0%}",
+            f"time          about {_duration(self.seconds)}: {self.row_seconds * 1e6:,.0f} microseconds a row and core "
+            f"({self.shares()})",
         ]
+
+    def shares(self) -> str:
+        """Return which share of a row's time is whose."""
+        rest = max(0.0, 1.0 - self.model_share - self.surrogate_share)
+        surrogate = f", surrogate {self.surrogate_share:.0%}" if self.surrogate_share else ""
+        return f"model {self.model_share:.0%}{surrogate}, sampling {rest:.0%}"
 
 
 def make_plan(
-    prepared: Prepared, probe: Probe, *, n_rows: int, parallelism: int, partitions: int | None = None
+    prepared: Prepared,
+    probe: Probe,
+    *,
+    n_rows: int,
+    parallelism: int,
+    partitions: int | None = None,
+    job_seconds: float = JOB_SECONDS,
 ) -> Plan:
     """Plan a run.
 
@@ -123,6 +151,8 @@ def make_plan(
         Tasks that run at a time.
     partitions
         Number of tasks, where it is given.
+    job_seconds
+        What Spark takes for the job around the rows; 0 in memory.
 
     Notes
     -----
@@ -132,11 +162,12 @@ def make_plan(
     core_seconds = probe.row_seconds * n_rows
     tasks = max(parallelism, min(_MAX_TASKS, int(np.ceil(core_seconds / _TASK_SECONDS))))
     tasks = -(-tasks // parallelism) * parallelism
-    layout, method = prepared.background.layout, prepared.method
+    layout, method = prepared.layout, prepared.method
     width = sum(getattr(dtype, "itemsize", 16) for dtype in layout.dtypes)
     block_rows = method.game.block_rows
     portion = prepared.rows_in_memory
     arrays = 3 * block_rows * width + portion * probe.n_evaluations / 2 * 3 * _ANSWER_BYTES
+    model_share = min(1.0, probe.model_seconds * probe.n_evaluations / max(probe.row_seconds, 1e-12))
     return Plan(
         prepared.method_name,
         prepared.method_reason,
@@ -148,8 +179,10 @@ def make_plan(
         arrays / _MEGABYTE,
         partitions or max(1, min(tasks, n_rows)),
         parallelism,
-        _START_SECONDS + core_seconds / parallelism,
-        min(1.0, probe.model_seconds * probe.n_evaluations / max(probe.row_seconds, 1e-12)),
+        job_seconds + core_seconds / min(parallelism, partitions or parallelism),
+        probe.row_seconds,
+        model_share,
+        min(1.0 - model_share, probe.surrogate_seconds / max(probe.row_seconds, 1e-12)),
         probe.std_error,
     )
 

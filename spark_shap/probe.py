@@ -1,4 +1,4 @@
-"""Timing the planned work on a few rows, on the driver."""
+"""Timing the planned work on a few rows, wherever it is called."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.core.design import design_bank
+from spark_shap.core.sampler import Sampler
+from spark_shap.core.sampling import draw_pairs, pairs_within
 from spark_shap.errors import InputError, ModelError
 from spark_shap.models.conform import conform
 from spark_shap.plan import Probe
@@ -15,6 +18,7 @@ from spark_shap.plan import Probe
 if TYPE_CHECKING:
     import pandas as pd
 
+    from spark_shap.models.frames import Rows
     from spark_shap.prepare import Prepared
 
 __all__ = ["one_thread", "probe_rows"]
@@ -53,7 +57,7 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
     ModelError
         Every row fails in the model.
     """
-    rows, problems = conform(frame, prepared.background.layout)
+    rows, problems = conform(frame, prepared.layout)
     usable = np.setdiff1d(np.arange(len(rows)), np.fromiter(problems, dtype=np.intp, count=len(problems)))
     if not len(usable):
         raise InputError(f"none of the first {len(rows)} applicants can be explained, the first because: {problems[0]}")
@@ -81,13 +85,14 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
         size,
         seconds / size,
         _model_seconds(prepared),
+        _surrogate_seconds(prepared, rows.take(slice(0, size))),
         float(found.n_evaluations[good].mean()),
         float(np.median(found.std_errors[good])),
     )
 
 
 def _model_seconds(prepared: Prepared) -> float:
-    game, background = prepared.method.game, prepared.background.rows
+    game, background = prepared.method.game, prepared.sample
     index = np.arange(game.block_rows) % len(background)
     block = background.take(index).to_input()
     times = []
@@ -96,3 +101,20 @@ def _model_seconds(prepared: Prepared) -> float:
         game.predict(block)
         times.append(perf_counter() - start)
     return min(times) / game.block_rows
+
+
+def _surrogate_seconds(prepared: Prepared, rows: Rows) -> float:
+    """Return the seconds a row of the surrogate's values and of its answers to the row's pairs."""
+    method = prepared.method
+    if not isinstance(method, Sampler) or method.control is None:
+        return 0.0
+    n_pairs, n_features = pairs_within(method.n_evaluations), len(rows.columns)
+    bank = design_bank(n_features, n_pairs, method.ridge, method.seed)
+    players = np.ones((len(rows), n_features), dtype=bool)
+    pairs = draw_pairs(bank, method.reference.strata, np.arange(len(rows), dtype=np.uint64), players=players)
+    index, members = pairs.draw(slice(None), slice(None))
+    start = perf_counter()
+    control = method.control.bind(rows)
+    control.values()
+    control.differences(slice(None), index, members)
+    return (perf_counter() - start) / len(rows)

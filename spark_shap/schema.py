@@ -37,6 +37,7 @@ __all__ = [
     "STD_ERRORS",
     "SUMMARY",
     "SUMMARY_COLUMNS",
+    "SURROGATE_VALUES",
     "TABLES",
     "WIDE_VALUE_COLUMNS",
     "Layout",
@@ -62,6 +63,7 @@ PREDICTION = "prediction"
 BASE_VALUE = "base_value"
 SHAP_VALUES = "shap_values"
 STD_ERRORS = "std_errors"
+SURROGATE_VALUES = "surrogate_values"  # beside the two above where a run explains for its aggregates only
 N_EVALUATIONS = "n_evaluations"
 CONVERGED = "converged"
 ADDITIVITY_GAP = "additivity_gap"
@@ -152,5 +154,5 @@ def reserved_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Spark's names ignore case, so ``Output`` is taken as well.
     """
-    taken = {RUN_ID, ERROR, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
+    taken = {RUN_ID, ERROR, SURROGATE_VALUES, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
     return tuple(name for name in names if name.casefold() in taken)

@@ -11,11 +11,14 @@ from portfolio import FEATURES, applicants, score
 
 from spark_shap.models.frames import background_rows
 from spark_shap.models.predictor import as_predictor
-from spark_shap.plan import _START_SECONDS, Plan, Probe, make_plan
-from spark_shap.prepare import Options, Prepared, prepare
+from spark_shap.options import Options
+from spark_shap.plan import JOB_SECONDS, Plan, Probe, make_plan
+from spark_shap.prepare import Prepared, prepare
 from spark_shap.probe import probe_rows
 
-PROBE = Probe(n_rows=10, row_seconds=0.01, model_seconds=1e-5, n_evaluations=500.0, std_error=0.02)
+PROBE = Probe(
+    n_rows=10, row_seconds=0.01, model_seconds=1e-5, surrogate_seconds=1e-3, n_evaluations=500.0, std_error=0.02
+)
 
 
 def prepared(frame: pd.DataFrame | None = None, **options: int) -> Prepared:
@@ -32,7 +35,7 @@ def method() -> Prepared:
 
 def test_time_is_the_rows_times_their_cost(method: Prepared) -> None:
     plan = make_plan(method, PROBE, n_rows=10_000, parallelism=4)
-    assert plan.seconds == pytest.approx(_START_SECONDS + 10_000 * 0.01 / 4)
+    assert plan.seconds == pytest.approx(JOB_SECONDS + 10_000 * 0.01 / 4)
     assert plan.model_share == pytest.approx(1e-5 * 500 / 0.01)
     assert make_plan(method, replace(PROBE, model_seconds=1.0), n_rows=10, parallelism=1).model_share == 1.0
 

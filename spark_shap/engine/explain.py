@@ -93,6 +93,7 @@ def explain_frame(
     columns: Columns,
     partitions: int | None = None,
     limit: RejectLimit | None = None,
+    carrier: Carrier | None = None,
 ) -> DataFrame:
     """Return the explanation of every row, lazily.
 
@@ -108,6 +109,8 @@ def explain_frame(
         Spread the rows over so many partitions by the hash of their keys; None leaves them as they are.
     limit
         When a partition gives up early.
+    carrier
+        The method as it was shipped to this session; None ships it.
 
     Returns
     -------
@@ -123,5 +126,5 @@ def explain_frame(
     schema = spark_schema(frame, prepared, columns)
     if partitions is not None:
         source = source.repartition(partitions, *(f"_{wanted.index(name)}" for name in columns.key))
-    carrier = ship(frame.sparkSession, dumps(prepared))
+    carrier = carrier or ship(frame.sparkSession, dumps(prepared))
     return source.mapInArrow(_ExplainPartition(carrier, columns, limit, wanted), schema)

@@ -167,7 +167,7 @@ def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) -> tuple[list[pa.RecordBatch], list[str]]:
     hashes, null_key = hash_columns([portion.column(name) for name in columns.key], columns.key)
     frame = frame_from_arrow(portion.select(prepared.feature_names), whole_integers=True)
-    rows, problems = conform(frame, prepared.background.layout)
+    rows, problems = conform(frame, prepared.layout)
     failures = {row: ("input", Failure("ValueDoesNotFit", text)) for row, text in problems.items()}
     failures |= {
         int(row): ("key", Failure("NullKey", f"a part of the key ({', '.join(columns.key)}) is null"))
@@ -208,11 +208,19 @@ def _explained(
         _struct(values, arrow.field(schema.SHAP_VALUES).type, np.float64),
         _struct(found.std_errors[good], arrow.field(schema.STD_ERRORS).type, np.float32),
         pa.array(np.repeat(found.n_evaluations[good], n_outputs).astype(np.int32)),
-        pa.nulls(n_rows * n_outputs, pa.bool_()),
+        pa.nulls(n_rows * n_outputs, pa.bool_())
+        if found.converged is None
+        else pa.array(found.converged[good].ravel()),
         pa.array(gap),
     ]
     taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
     return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
+
+
+def _converged(found: Attributions, good: NDArray[np.intp]) -> pa.Array:
+    if found.converged is None:
+        return pa.nulls(found.predictions[good].size, pa.bool_())
+    return pa.array(found.converged[good].ravel())
 
 
 def _struct(values: NDArray[np.float64], kind: pa.StructType, dtype: Any) -> pa.StructArray:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["collect_arrow", "sample_by_hash", "to_background"]
+__all__ = ["background_of", "collect_arrow", "collect_columns", "sample_by_hash", "to_background"]
 
 
 def sample_by_hash(df: DataFrame, *, key: Sequence[str] | None, size: int | None, seed: int) -> DataFrame:
@@ -82,9 +82,20 @@ def to_background(
     InputError
         A column is missing, there are no rows, or the weights are no weights.
     """
+    return background_of(collect_columns(df, columns, weight), columns, weight)
+
+
+def collect_columns(df: DataFrame, columns: Sequence[str], weight: str | None = None) -> pa.Table:
+    """Return some columns of all rows as one Arrow table."""
     wanted = list(dict.fromkeys([*columns, *([weight] if weight else [])]))
     require_columns(df, wanted, what="reference")
-    table = collect_arrow(df.select(*(F.col(quoted(name)) for name in wanted)))
+    return collect_arrow(df.select(*(F.col(quoted(name)) for name in wanted)))
+
+
+def background_of(
+    table: pa.Table, columns: Sequence[str], weight: str | None = None
+) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
+    """Return the background and its weights from collected rows; see `to_background`."""
     if table.num_rows == 0:
         raise InputError("reference: it has no rows; check its path and where")
     weights = _weights(table, weight) if weight else None

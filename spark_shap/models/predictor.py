@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from spark_shap.errors import MethodError, ModelError
+from spark_shap.models.boosters import booster_call, has_probability, library_of, pipeline_margin, positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ class Predictor:
     function
         Called with rows in the background's layout; returns (n,) or (n, K).
     output_space
-        ``"probability"``, ``"margin"`` (decision function or log-odds) or ``"prediction"``.
+        ``"probability"``, ``"margin"`` (decision function, raw score or log-odds) or ``"prediction"``.
     output_names
         Names of the K outputs; None until a first call has shown how many there are.
     plain_array
@@ -98,8 +99,8 @@ def as_predictor(model: Any, output_space: str | None = None, output_names: tupl
     Parameters
     ----------
     model
-        A fitted estimator with `predict_proba`, `decision_function` or `predict`, or a function
-        from rows to (n,) or (n, K).
+        A fitted estimator with `predict_proba`, `decision_function` or `predict`, a Booster of XGBoost or
+        LightGBM, or a function from rows to (n,) or (n, K).
     output_space
         None for the default: ``"probability"`` for classifiers, ``"prediction"`` for all else. A binary
         probability is that of the positive class, ``classes_[1]``.
@@ -116,9 +117,14 @@ def as_predictor(model: Any, output_space: str | None = None, output_names: tupl
     space = check_output_space(output_space)
     if isinstance(model, Predictor):
         return model
+    if library_of(model) is not None and hasattr(model, "predict"):
+        return _booster(model, space, output_names)
     if hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
         return _classifier(model, space or "probability", output_names)
     if hasattr(model, "predict"):
+        raw = pipeline_margin(model) if space == "margin" else None
+        if raw is not None:
+            return Predictor(raw, "margin", output_names, _wants_array(model))
         if space in ("probability", "margin"):
             raise MethodError(
                 f"output_space: {type(model).__name__} has no {space}, only predict; leave output_space out or "
@@ -145,8 +151,7 @@ class _Positive:
     model: Any
 
     def __call__(self, rows: Any) -> Any:
-        probabilities = np.asarray(self.model.predict_proba(rows))
-        return probabilities[:, 1] if probabilities.ndim == 2 and probabilities.shape[1] == 2 else probabilities
+        return positive(self.model.predict_proba(rows))
 
 
 @dataclass(frozen=True)
@@ -167,26 +172,52 @@ class _LogOdds:
             return np.log(probability) - np.log1p(-probability)
 
 
+def _booster(model: Any, space: OutputSpace | None, names: tuple[str, ...] | None) -> Predictor:
+    """Wrap a model of XGBoost, LightGBM or CatBoost; they take frames and arrays alike."""
+    kind, is_classifier = type(model).__name__, has_probability(model)
+    chosen: OutputSpace = space or ("probability" if is_classifier else "prediction")
+    if chosen == "prediction" and hasattr(model, "predict_proba"):
+        raise _label_error(kind)
+    if chosen == "probability" and not is_classifier:
+        raise MethodError(
+            f"output_space: {kind} was not trained for probabilities; leave output_space out, or say 'prediction' or "
+            "'margin'"
+        )
+    return Predictor(booster_call(model, chosen), chosen, names or (_class_names(model) if is_classifier else None))
+
+
+def _class_names(model: Any) -> tuple[str, ...] | None:
+    """Return the names of a classifier's outputs: of the second class when there are two."""
+    classes = tuple(str(label) for label in getattr(model, "classes_", ()))
+    return (classes[1:] if len(classes) == 2 else classes) or None
+
+
+def _label_error(kind: str) -> MethodError:
+    return MethodError(
+        f"output_space: 'prediction' of the classifier {kind} is a label, which has no Shapley values; choose "
+        "'probability' or 'margin', or pass a function that returns the number to explain"
+    )
+
+
 def _classifier(model: Any, space: OutputSpace, names: tuple[str, ...] | None) -> Predictor:
     kind = type(model).__name__
-    classes = tuple(str(label) for label in getattr(model, "classes_", ()))
-    binary = len(classes) in (0, 2)
-    known = names or (classes[1:] if len(classes) == 2 else classes) or None
+    n_classes = len(getattr(model, "classes_", ()))
+    known = names or _class_names(model)
     array = _wants_array(model)
     if space == "prediction":
-        raise MethodError(
-            f"output_space: 'prediction' of the classifier {kind} is a label, which has no Shapley values; choose "
-            "'probability' or 'margin', or pass a function that returns the number to explain"
-        )
+        raise _label_error(kind)
     if space == "probability":
         if not hasattr(model, "predict_proba"):
             raise MethodError(f"output_space: {kind} has no predict_proba; say output_space='margin'")
         return Predictor(_Positive(model), space, known, array)
     if hasattr(model, "decision_function"):
         return Predictor(model.decision_function, space, known, array)
-    if binary:
+    raw = pipeline_margin(model)
+    if raw is not None:
+        return Predictor(raw, space, known, array)
+    if n_classes in (0, 2):
         return Predictor(_LogOdds(model), space, known, array)
     raise MethodError(
-        f"output_space: {kind} has no decision_function and {len(classes)} classes, so 'margin' is not defined; say "
+        f"output_space: {kind} has no decision_function and {n_classes} classes, so 'margin' is not defined; say "
         "output_space='probability'"
     )

@@ -210,7 +210,9 @@ def test_several_outputs_are_lines_of_their_own(explainer):
     assert len(rows) == 60
     for one, two, alone in zip(rows[::2], rows[1::2], single, strict=True):
         assert two["prediction"] == 2 * one["prediction"] == 2 * alone["prediction"]
-        assert two["shap_values"]["age"] == pytest.approx(2 * one["shap_values"]["age"])
+        # The control variate is rounded, so that two outputs in proportion are so within their errors only.
+        gap = two["shap_values"]["age"] - 2 * one["shap_values"]["age"]
+        assert abs(gap) < 0.1 * two["std_errors"]["age"]
         assert one["base_value"] == pytest.approx(alone["base_value"])
 
 
@@ -246,9 +248,8 @@ def test_nothing_is_thresholded_and_the_method_is_recorded(explainer):
         return np.sin(x[:, 0] * x[:, 1]) + (x[:, 2:] * slopes).sum(axis=1)
 
     exact = Explainer(model, background, method="exact")
-    assert (
-        explainer.method_reason == exact.method_reason.replace("exact", "sampling") == "method='sampling' was asked for"
-    )
+    assert exact.method_reason == "method='exact' was asked for"
+    assert explainer.method_reason.startswith("method='sampling' was asked for; ")
     assert "enumeration would take 3.10e+3" in Explainer(model, background).method_reason
     table = pa.Table.from_pandas(background.assign(id=range(50)), preserve_index=False)
     found = explained(exact.prepared, table.to_batches()).to_pylist()

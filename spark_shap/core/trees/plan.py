@@ -1,0 +1,140 @@
+r"""Which form each tree takes, so that everything fits the memory.
+
+========== ================================================ ========================================
+form       memory of a leaf with d features and k outputs   a row's cost
+========== ================================================ ========================================
+values     :math:`8\,k\,d\,2^d` bytes, shared by a group     one look-up a group, feature and output
+potentials :math:`8 \cdot 2^d` bytes                         two look-ups a leaf and feature
+deep       none, but the background's rows as bins           grows with the background
+========== ================================================ ========================================
+
+A tree takes the first form that fits its share of the memory: what is left, divided by the trees to come. A
+long path inside a tree of values has potentials by itself, see `spark_shap.core.trees.grouping`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spark_shap.core.trees.deep_tree import DeepTree
+from spark_shap.core.trees.grouping import GroupedTree, group_leaves, single_leaves
+from spark_shap.core.trees.paths import read_paths
+from spark_shap.core.trees.section import Section
+
+if TYPE_CHECKING:
+    from spark_shap.core.arrays import FloatArray
+    from spark_shap.core.trees.grouping import Group
+    from spark_shap.core.trees.paths import TreePaths
+    from spark_shap.forest import Forest
+
+__all__ = ["TreePlan", "plan_trees"]
+
+_MAX_TABLE_PATH = 16
+_SECTION_LEAVES = 2**14
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """A forest ready for a background.
+
+    Attributes
+    ----------
+    constant
+        (K,) the forest's base and its trees without tests.
+    sections
+        Trees with tables.
+    deep
+        Trees without.
+    n_features
+        F.
+    table_bytes
+        What the tables will take.
+    """
+
+    constant: FloatArray
+    sections: tuple[Section, ...]
+    deep: tuple[DeepTree, ...]
+    n_features: int
+    table_bytes: int
+
+
+@dataclass
+class _Building:
+    """The plan while it is made."""
+
+    forest: Forest
+    constant: FloatArray
+    left: int
+    sections: list[Section] = field(default_factory=list)
+    deep: list[DeepTree] = field(default_factory=list)
+    waiting: list[GroupedTree] = field(default_factory=list)
+    waiting_leaves: int = 0
+
+    def add(self, paths: TreePaths, share: int) -> None:
+        """Add a tree within its share of the memory."""
+        if not paths.axes:
+            self.constant += paths.values[0]
+            return
+        groups = _choose(paths, share)
+        if groups is None:
+            forest = self.forest
+            tree = DeepTree.build(paths, n_features=forest.n_features, single_precision=forest.single_precision)
+            self.deep.append(tree)
+            return
+        self.left -= _bytes(groups, len(paths.outputs))
+        self.waiting.append(GroupedTree(paths, groups))
+        self.waiting_leaves += len(paths.values)
+        if self.waiting_leaves > _SECTION_LEAVES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make a section of the waiting trees."""
+        if self.waiting:
+            forest = self.forest
+            section = Section.build(
+                self.waiting, n_features=forest.n_features, single_precision=forest.single_precision
+            )
+            self.sections.append(section)
+        self.waiting, self.waiting_leaves = [], 0
+
+
+def plan_trees(forest: Forest, *, memory_mb: int = 1024) -> TreePlan:
+    """Return the forest's plan.
+
+    Parameters
+    ----------
+    forest
+        The trees.
+    memory_mb
+        What the tables may take.
+
+    Raises
+    ------
+    MethodError
+        A tree has more than 64 features on one path.
+    """
+    memory = memory_mb * 2**20
+    building = _Building(forest, forest.base.astype(np.float64), memory)
+    for done, root in enumerate(forest.roots):
+        building.add(read_paths(forest, int(root)), building.left // (len(forest.roots) - done))
+    building.flush()
+    sections, deep = tuple(building.sections), tuple(building.deep)
+    return TreePlan(building.constant, sections, deep, forest.n_features, memory - building.left)
+
+
+def _choose(paths: TreePaths, share: int) -> list[Group] | None:
+    """Return the groups of a tree in the fastest form that takes no more bytes than its share, None for deep."""
+    longest = max(len(paths.conditions[leaf]) for leaf in paths.leaves)
+    if longest > _MAX_TABLE_PATH:
+        return None
+    if sum(8 << len(paths.conditions[leaf]) for leaf in paths.leaves) > share:
+        return None
+    groups = group_leaves(paths)
+    return groups if _bytes(groups, len(paths.outputs)) <= share else single_leaves(paths)
+
+
+def _bytes(groups: list[Group], n_outputs: int) -> int:
+    return sum(8 * group.table_entries(n_outputs) for group in groups)

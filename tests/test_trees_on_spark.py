@@ -1,0 +1,64 @@
+"""The tree engine through Spark: a reference of any size is folded where it is, and only tables travel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from games import credit_like
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+
+from spark_shap import Explainer
+from spark_shap.engine.shipping import dumps
+
+NAMES = [f"f{index}" for index in range(6)]
+
+
+@pytest.fixture(scope="module")
+def data():
+    x = credit_like(6000, 6, seed=4)
+    target = (x[:, 0] + x[:, 1] * x[:, 2] + np.random.default_rng(0).normal(size=len(x)) > 1).astype(int)
+    frame = pd.DataFrame(x, columns=NAMES).assign(id=np.arange(len(x)), weight=1.0 + np.arange(len(x)) % 3)
+    return frame, GradientBoostingClassifier(n_estimators=30, max_depth=4, random_state=0).fit(frame[NAMES], target)
+
+
+@pytest.mark.parametrize("weights", [None, "weight"])
+def test_the_whole_reference_is_folded_on_the_workers(spark, data, weights):
+    frame, model = data
+    background = spark.createDataFrame(frame if weights else frame.drop(columns="weight")).repartition(7)
+    folded = Explainer(
+        model, background, background_size="all", background_key="id", weights=weights, output_space="margin"
+    )
+    here = Explainer(
+        model,
+        frame[NAMES],
+        weights=None if weights is None else frame["weight"].to_numpy(),
+        output_space="margin",
+    )
+    assert folded.method == here.method == "tree"
+    assert folded.prepared.n_background == 6000
+    x = frame[NAMES].head(50)
+    np.testing.assert_allclose(folded(x).values, here(x).values, atol=1e-12)
+    np.testing.assert_allclose(folded.base_values, here.base_values, atol=1e-12)
+    assert len(dumps(folded.prepared)) < 1.2 * len(dumps(Explainer(model, frame[NAMES].head(1000), output_space="margin").prepared))
+
+
+def test_a_linear_model_folds_too(spark, data):
+    frame, _ = data
+    model = LinearRegression().fit(frame[NAMES], frame["f0"] * 2 + frame["f3"])
+    background = spark.createDataFrame(frame[[*NAMES, "id"]])
+    folded = Explainer(model, background, background_size="all", background_key="id")
+    here = Explainer(model, frame[NAMES])
+    np.testing.assert_allclose(folded(frame[NAMES].head(9)).values, here(frame[NAMES].head(9)).values, atol=1e-12)
+    np.testing.assert_allclose(folded.base_values, here.base_values, atol=1e-12)
+
+
+def test_rows_of_a_table_get_the_same_values(spark, data):
+    frame, model = data
+    explainer = Explainer(model, frame[NAMES].head(500), output_space="margin")
+    rows = explainer.explain(spark.createDataFrame(frame.head(200)).repartition(5), key="id").toPandas()
+    rows = rows.sort_values("id", ignore_index=True)
+    found = np.array([[row[name] for name in NAMES] for row in rows["shap_values"]])
+    np.testing.assert_array_equal(found, explainer(frame[NAMES].head(200)).values)
+    assert rows["error"].isna().all()
