@@ -161,6 +161,8 @@ class Explain(_Section):
     n_evaluations: Annotated[int, Field(ge=5)] = 512  # model calls a row, at most
     tolerance: Tolerance | None = None  # the standard error at which a row is done
     surrogate_evaluations: Annotated[int, Field(ge=0)] | None = None  # spent once; 0: no surrogate
+    audit: Literal["rows", "aggregates"] = "rows"  # aggregates: as little as the summary needs
+    target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03  # of mean |SHAP|, and of top-4 rates
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # a bigint in the table of runs
     output_space: Literal["probability", "margin", "prediction"] | None = None
     memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
@@ -214,6 +216,14 @@ class RunConfig(_Section):
     output: Output
     summary: Summary = Summary()
     spark: Spark = Spark()
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = super()._cross_problems(data)
+        explain, output = (part if isinstance(part, dict) else {} for part in (data.get("explain"), data.get("output")))
+        if explain.get("audit") == "aggregates" and output.get("layout") == "long":
+            problems.append(("output", "layout: long has no room for what audit: aggregates keeps; set layout: wide"))
+        return problems
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

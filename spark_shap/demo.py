@@ -72,7 +72,7 @@ def demo_config(output: str | Path) -> RunConfig:
             "applicants": {"path": str(german_credit_path()), "key": ["application_id"], "keep": ["bad"]},
             "reference": {"size": "all"},
             "model": {"object": f"{__name__}:{_MODEL}", "output_names": ["bad"]},
-            "explain": {"n_evaluations": 2048},
+            "explain": {"n_evaluations": 513},
             "output": {"path": str(output)},
             "summary": {"by": [["purpose"]]},
         }

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-import spark_shap
+from spark_shap.audit import lighten
 from spark_shap.backgrounds import SparkBackground, population_rows
 from spark_shap.choice import choose
-from spark_shap.config import Applicants, Reference, RunConfig, config_json
+from spark_shap.core.audit_plan import AuditPlan, AuditTargets
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns
@@ -22,6 +20,7 @@ from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import InputError
+from spark_shap.identity import background_identity
 from spark_shap.io.references import background_of, collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, require_columns, require_weights, where_rows
 from spark_shap.models.conform import frame_from_arrow
@@ -40,13 +39,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["Inputs", "read_inputs", "run_identifier"]
+    from spark_shap.config import Applicants, Reference, RunConfig
+
+__all__ = ["Inputs", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
 _BACKGROUND_ROWS = 1000
 _POPULATION_ROWS = 5000  # applicants that a surrogate is fitted on
-_EXPLAIN_KEYS = ("method", "n_evaluations", "tolerance", "surrogate_evaluations", "seed")  # they change values
 _NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
 
 
@@ -59,6 +59,7 @@ class Inputs(NamedTuple):
     census: Census
     prepared: Prepared
     carrier: Carrier
+    audit: AuditPlan | None
     reference_fingerprint: str
     reference_weight: float
     plan: Plan
@@ -100,17 +101,22 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         whole = _whole(config, reference, features)
         given = _Given(background, weights, drawn, found.n_rows, whole)
         background, weights, prepared = _prepare(config, loaded.model, given)
+        audit = None
+        if config.explain.audit == "aggregates":
+            target = config.explain.target_error
+            alike_rows = population_rows(drawn, prepared.sample)
+            prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
         carrier = ship(spark, dumps(prepared))
         probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
     plan = make_plan(
         prepared,
         probe,
-        n_rows=found.n_rows,
+        n_rows=found.n_rows if audit is None else audit.n_rows,
         parallelism=parallelism(spark),
         partitions=config.explain.partitions,
     )
-    fingerprint, total = _identity(given, prepared, background, weights)
-    return Inputs(loaded, frame, columns, found, prepared, carrier, fingerprint, total, plan)
+    fingerprint, total = background_identity(whole, prepared, background, weights)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, fingerprint, total, plan)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -218,6 +224,7 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         explain.memory_mb,
         explain.tolerance,
         explain.surrogate_evaluations,
+        explain.audit,
     )
     predictor = as_predictor(model, explain.output_space, config.model.output_names)
     rows = background_rows(background)
@@ -244,49 +251,3 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         whole=whole,
     )
     return background, weights, prepared
-
-
-def _identity(given: _Given, prepared: Prepared, background: Any, weights: Any) -> tuple[str, float]:
-    """Return the fingerprint of the background, and the sum of its weights."""
-    whole = given.whole
-    if whole is None or prepared.n_background == len(background):
-        total = float(len(background) if weights is None else np.sum(weights))
-        return _background_fingerprint(background, weights), total
-    names = [*whole.features, *([whole.weight] if whole.weight else [])]
-    frame = whole.frame.select(*(column(whole.frame, name) for name in names))
-    digest = sha256(f"{frame.dtypes} {census(frame, whole.features).digest}".encode()).hexdigest()
-    if whole.weight is None:
-        return digest, float(whole.n_rows)
-    return digest, float(frame.agg({whole.weight: "sum"}).first()[0])  # type: ignore[index]  # an aggregate has a row
-
-
-def _background_fingerprint(background: Any, weights: Any) -> str:
-    import pandas as pd
-
-    digest = sha256(repr([(name, str(kind)) for name, kind in background.dtypes.items()]).encode())
-    digest.update(pd.util.hash_pandas_object(background.astype(object), index=False).to_numpy().tobytes())
-    if weights is not None:
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()
-
-
-def run_identifier(config: RunConfig, inputs: Inputs) -> str:
-    """Return a hash of all that determines the result: the same run again has the same id."""
-    settings = json.loads(config_json(config))
-    what = {
-        "applicants": inputs.census.digest,
-        "n_rows": inputs.census.n_rows,
-        "key": inputs.columns.key,
-        "keep": inputs.columns.keep,
-        "model": inputs.model.fingerprint,
-        "reference": inputs.reference_fingerprint,
-        "features": inputs.prepared.feature_names,
-        "outputs": inputs.prepared.output_names,
-        "output_space": inputs.prepared.output_space,
-        "explain": {name: settings["explain"][name] for name in _EXPLAIN_KEYS},
-        "summary": settings["summary"],
-        "weight": settings["applicants"]["weight"],
-        "layout": settings["output"]["layout"],
-        "version": spark_shap.__version__,
-    }
-    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

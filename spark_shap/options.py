@@ -11,10 +11,11 @@ import numpy as np
 from spark_shap.core.precision import Tolerance
 from spark_shap.errors import MethodError
 
-__all__ = ["METHODS", "MethodName", "Options", "parse_tolerance"]
+__all__ = ["AUDITS", "METHODS", "MethodName", "Options", "parse_tolerance"]
 
 MethodName = Literal["auto", "sampling", "exact", "linear", "tree"]
 METHODS: tuple[str, ...] = get_args(MethodName)
+AUDITS = ("rows", "aggregates")
 _PERCENT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*%\s*")
 
 
@@ -38,6 +39,8 @@ class Options:
     surrogate_evaluations
         Model evaluations that are spent once on fitting a surrogate; 0 for no surrogate, None for a number
         that suits the job.
+    audit
+        ``"rows"`` when every row's values matter, ``"aggregates"`` when only the summary does.
     """
 
     method: str = "auto"
@@ -46,6 +49,7 @@ class Options:
     memory_mb: int = 256
     tolerance: float | str | None = None
     surrogate_evaluations: int | None = None
+    audit: str = "rows"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -59,6 +63,8 @@ class Options:
                 raise MethodError(f"{name}: {value!r} is not an integer of at least {least}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)):
             raise MethodError(f"seed: {self.seed!r} is not an integer")
+        if self.audit not in AUDITS:
+            raise MethodError(f"audit: {self.audit!r} is not known; choose one of {', '.join(map(repr, AUDITS))}")
         parse_tolerance(self.tolerance)
 
 

@@ -8,34 +8,32 @@ run fails. The row in ``runs`` comes last: without it the run does not exist for
 from __future__ import annotations
 
 import logging
-import platform
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-import spark_shap
 from spark_shap import schema
-from spark_shap.config import RunConfig, config_json
 from spark_shap.dataframes import column
 from spark_shap.engine.aggregate import summarize
-from spark_shap.engine.door import REASON, missing_rows, reject_rows, split_rows
+from spark_shap.engine.door import REASON, missing_rows, reject_rows, sample_keys, split_rows
 from spark_shap.engine.explain import explain_frame
 from spark_shap.engine.layout import to_long, to_wide
-from spark_shap.engine.quality import Quality, measure
+from spark_shap.engine.quality import measure
 from spark_shap.engine.worker import RejectLimit
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
-from spark_shap.intake import Inputs, read_inputs, run_identifier
+from spark_shap.identity import run_identifier
+from spark_shap.intake import Inputs, read_inputs
 from spark_shap.io.runs import RunRecord, check_location, withdraw_run, write_run
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.tables import Location, append_run, read_table, replace_run
+from spark_shap.record import Counts, make_record
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_shap.config import RunConfig
     from spark_shap.plan import Plan
 
 __all__ = ["RunResult", "plan_run", "run"]
@@ -114,6 +112,11 @@ class _Job(NamedTuple):
     run_id: str
 
     @property
+    def share(self) -> float:
+        """Share of the rows that is explained."""
+        return 1.0 if self.inputs.audit is None else self.inputs.audit.share
+
+    @property
     def n_bad_keys(self) -> int:
         """Rows rejected for their keys."""
         return self.inputs.census.n_null_key + self.inputs.census.n_duplicate
@@ -123,22 +126,28 @@ def _run(spark: SparkSession, job: _Job, clock: _Clock, started: datetime) -> Ru
     config, inputs, (location, run_id) = job.config, job.inputs, job[2:]
     good, bad = split_rows(inputs.applicants, inputs.columns.key, inputs.census)
     _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    n_good = inputs.census.n_rows - job.n_bad_keys
+    if job.share < 1.0:
+        good = sample_keys(good, inputs.columns.key, job.share, config.explain.seed)
+    n_wanted = n_good if job.share == 1.0 else good.count()
     withdraw_run(spark, location, run_id)
     _explain(good, job)
     clock.mark("explain")
     written = _read_back(spark, job)
-    table = summarize(written, by=config.summary.by, weight=config.applicants.weight)
+    table = summarize(written, by=config.summary.by, weight=config.applicants.weight, sampled_share=n_wanted / n_good)
     with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
         rejecting = pool.submit(_write_rejects, bad, job)
         quality = measure(written, output=inputs.prepared.output_names[0])
         summing.result()
         rejecting.result()
-    n_missing = inputs.census.n_rows - job.n_bad_keys - quality.n_rows
+    n_missing = n_wanted - quality.n_rows
     if n_missing:
         _reject_missing(good, written, n_missing, job)
     clock.mark("aggregate")
-    record = _record(job, quality, started, n_rejected=job.n_bad_keys + n_missing)
+    rejected, left_out = job.n_bad_keys + n_missing, n_good - n_wanted
+    counts = Counts(quality.n_rows, rejected, left_out)
+    record = make_record(config, inputs, run_id, quality, counts=counts, started=started)
     write_run(spark, location, record)
     clock.mark("commit")
     return record
@@ -195,6 +204,8 @@ def _read_back(spark: SparkSession, job: _Job) -> DataFrame:
     """Return what was written of the run, as wide rows."""
     features = job.inputs.prepared.feature_names
     written = read_table(spark, job.location, schema.ATTRIBUTIONS, job.run_id, struct_fields=features)
+    if not job.inputs.prepared.keeps_surrogate_values and schema.SURROGATE_VALUES in written.columns:
+        written = written.drop(schema.SURROGATE_VALUES)  # another run's, in the same Delta table
     return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
 
 
@@ -236,63 +247,8 @@ def _reject_missing(good: DataFrame, written: DataFrame, n_missing: int, job: _J
     n_read, n_rejected = inputs.census.n_rows, table.count()
     if n_rejected != n_missing + job.n_bad_keys:
         raise RunError(
-            f"the counts do not add up: {n_read:,} rows read, {n_read - n_missing - job.n_bad_keys:,} explained, "
+            f"the counts do not add up: {n_read:,} rows read, {written.count():,} lines written, "
             f"{n_rejected:,} rejected; the model or the input changes between two looks at the same row"
         )
     first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
     _check_rejects(job, n_rejected, "; ".join(first))
-
-
-def _record(job: _Job, quality: Quality, started: datetime, *, n_rejected: int) -> RunRecord:
-    config, inputs = job.config, job.inputs
-    prepared, reference = inputs.prepared, config.reference
-    if quality.n_rows + n_rejected != inputs.census.n_rows:
-        raise RunError(
-            f"the counts do not add up: {inputs.census.n_rows:,} rows read, {quality.n_rows:,} explained, "
-            f"{n_rejected:,} rejected"
-        )
-    return RunRecord(
-        run_id=job.run_id,
-        started_at=started,
-        finished_at=datetime.now(UTC),
-        config=config_json(config),
-        model_uri=inputs.model.uri,
-        model_fingerprint=inputs.model.fingerprint,
-        reference_name=reference.name,
-        reference_predicate=reference.where,
-        reference_as_of=reference.as_of,
-        reference_fingerprint=inputs.reference_fingerprint,
-        reference_rows=prepared.n_background,
-        reference_weight=inputs.reference_weight,
-        feature_names=prepared.feature_names,
-        output_names=prepared.output_names,
-        output_space=prepared.output_space,
-        method=prepared.method_name,
-        method_reason=prepared.method_reason,
-        seed=config.explain.seed,
-        rows_read=inputs.census.n_rows,
-        rows_explained=quality.n_rows,
-        rows_rejected=n_rejected,
-        model_evaluations=quality.n_evaluations,
-        additivity_gap_max=quality.additivity_gap,
-        std_error_median=quality.std_error_median,
-        std_error_p99=quality.std_error_p99,
-        versions=_versions(inputs.applicants.sparkSession.version),
-        input_version=f"content:{inputs.census.digest}",
-    )
-
-
-def _versions(spark: str) -> dict[str, str]:
-    import pandas as pd
-    import pyarrow as pa
-    import pyspark
-
-    return {
-        "spark_shap": spark_shap.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pandas": pd.__version__,
-        "pyarrow": pa.__version__,
-        "pyspark": pyspark.__version__,
-        "spark": spark,  # of the cluster, which may be another than the client's
-    }

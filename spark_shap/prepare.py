@@ -125,6 +125,13 @@ class Prepared:
         return self.layout.names
 
     @property
+    def keeps_surrogate_values(self) -> bool:
+        """Whether explained rows carry the exact part of their values, which corrects aggregates for noise."""
+        return (
+            self.options.audit == "aggregates" and isinstance(self.method, Sampler) and self.method.control is not None
+        )
+
+    @property
     def rows_in_memory(self) -> int:
         """Rows to explain in one go."""
         return self.method.rows_in_memory(len(self.feature_names))

@@ -247,7 +247,7 @@ def test_model_files(run: Callable[..., Said], folder: Path) -> None:
 
 
 def test_methods_that_cannot(run: Callable[..., Said]) -> None:
-    one(run(explain={"method": "linear"}), REFUSED, "'linear' needs a linear model")
+    one(run(explain={"method": "linear"}), REFUSED, "'linear' needs a model that is linear")
     one(run(model={"output_names": ["a", "b"]}), REFUSED, "it returned 1 outputs, and output_names has 2: a, b")
 
 

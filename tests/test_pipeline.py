@@ -19,7 +19,8 @@ from spark_shap import Explainer, pipeline, schema
 from spark_shap.config import RunConfig
 from spark_shap.engine.explain import explain_frame
 from spark_shap.errors import ModelError, RunError, TooManyRejectsError
-from spark_shap.intake import read_inputs, run_identifier
+from spark_shap.identity import run_identifier
+from spark_shap.intake import read_inputs
 from spark_shap.io.runs import RUNS_SCHEMA, read_runs
 from spark_shap.io.tables import Location, read_table
 from spark_shap.pipeline import RunResult, plan_run, run

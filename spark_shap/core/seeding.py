@@ -48,7 +48,7 @@ class Stream(IntEnum):
     BANK = 5
     ROUND = 6
     HYBRID_ROWS = 7
-    HYBRID_MEMBERS = 8
+    AUDIT_PILOT = 8
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:

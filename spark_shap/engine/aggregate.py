@@ -3,24 +3,26 @@
 Each partition folds its batches into one state a (run, segmentation, segment, output), the states meet by the
 hash of that key, and what is left is result rows: the rows of the input never move and are read once. The
 workers (`local_batches`, `merge_batches`) are plain functions on Arrow batches; `summarize` puts Spark
-between them and `summarize_table` nothing. The formulas are those of `spark_shap.core.summary`.
+between them and `summarize_table` nothing. The formulas are those of `spark_shap.core.summary_result`.
+
+Attributions that hold the exact parts of their values (`surrogate_values`) are read twice: how much of a
+residual is signal must be known before rows are corrected (`spark_shap.engine.residual_pass`).
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from spark_shap.core.summary import SummaryRows, SummaryState, derive_rows, merge_summaries, reduce_rows
+from spark_shap.core.summary import SummaryState, merge_summaries, reduce_rows
 from spark_shap.dataframes import column
+from spark_shap.engine.residual_pass import residual_models, table_models
+from spark_shap.engine.summary_blocks import blocks, column_texts, derive, group_bounds
 from spark_shap.engine.summary_schema import (
     KEY_COLUMNS,
     STATE_SCHEMA,
@@ -30,59 +32,48 @@ from spark_shap.engine.summary_schema import (
     result_batch,
     state_batch,
 )
+from spark_shap.engine.summary_spec import SummarySpec, make_spec, wanted_columns
 from spark_shap.engine.types import spark_schema
-from spark_shap.errors import InputError, UsageError
+from spark_shap.schema import OUTPUT, RUN_ID, SHAP_VALUES, SURROGATE_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pyspark.sql import DataFrame
 
-    from spark_shap.core.arrays import FloatArray, IntArray
+    from spark_shap.core.summary_rows import SummaryRows
 
-__all__ = ["SummarySpec", "local_batches", "merge_batches", "summarize", "summarize_table"]
+__all__ = ["local_batches", "merge_batches", "summarize", "summarize_table"]
 
 # States are few and small next to the rows; more tasks would cost more than they carry.
 _MERGE_PARTITIONS = 8
 # A state of 23 features is up to some 400 kB: this bounds a worker's output batch.
 _STATES_PER_BATCH = 64
-# Rows x features folded at once, some 100 MB of temporaries. Arrow batches are joined up to it: with many
-# segments the cost is a fixed one a segment and block.
-_CELLS_PER_BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class SummarySpec:
-    """What to aggregate, as it travels to the workers.
-
-    Attributes
-    ----------
-    features
-        Feature names, in the order of the ``shap_values`` struct.
-    segmentations
-        One tuple of column names a segmentation; the empty tuple is overall.
-    weight
-        Name of the weight column; None for weights of 1.
-    """
-
-    features: tuple[str, ...]
-    segmentations: tuple[tuple[str, ...], ...]
-    weight: str | None
-
-
-def summarize(rows: DataFrame, *, by: Sequence[str | Sequence[str]] = (), weight: str | None = None) -> DataFrame:
-    """Return the aggregates of attributions as a lazy Spark DataFrame.
+def summarize(
+    rows: DataFrame,
+    *,
+    by: Sequence[str | Sequence[str]] = (),
+    weight: str | None = None,
+    sampled_share: float = 1.0,
+) -> DataFrame:
+    """Return the aggregates of attributions as a Spark DataFrame.
 
     Parameters
     ----------
     rows
         Attributions, one row a key and output: ``output``, ``shap_values`` and, where there are,
-        ``std_errors`` (struct<feature: float>; null for exact values), ``error`` (rows where it is not null
-        do not count) and ``run_id`` (aggregates are then by run). Evaluated once.
+        ``std_errors`` (struct<feature: float>; null for exact values), ``surrogate_values`` (the values' exact
+        parts), ``error`` (rows where it is not null do not count) and ``run_id`` (aggregates are then by run).
+        Lazy and evaluated once; with ``surrogate_values`` once now and once more.
     by
         Segmentations besides the overall one: column names, or lists of names for combinations.
     weight
         Column of row weights, each finite and at least 0.
+    sampled_share
+        Share of a portfolio's rows that the rows are, taken at random; 1 where they are all. Below 1 the column
+        ``weight`` estimates the portfolio's, and ``sampling_error`` is that of the sample for the portfolio.
 
     Returns
     -------
@@ -96,29 +87,40 @@ def summarize(rows: DataFrame, *, by: Sequence[str | Sequence[str]] = (), weight
     InputError
         A column is missing. Inside the Spark job, with its message: a weight or value that cannot be used.
     UsageError
-        `by` is a string, or two segmentations would have the same name.
+        `by` is a string, two segmentations would have the same name, or `sampled_share` is none.
     """
-    kind = rows.schema["shap_values"].dataType if "shap_values" in rows.columns else None
-    spec = _spec(rows.columns, getattr(kind, "names", []), by, weight)
-    wanted = _wanted(spec, rows.columns)
+    kind = rows.schema[SHAP_VALUES].dataType if SHAP_VALUES in rows.columns else None
+    features = getattr(kind, "names", [])
+    spec = make_spec(rows.columns, features, by, weight=weight, sampled_share=sampled_share)
+    if SURROGATE_VALUES in rows.columns:
+        spec = replace(spec, models=residual_models(spec, rows))
+    wanted = wanted_columns(spec, rows.columns)
     # Whole columns only: taking fields or filtering here could evaluate an explaining column twice.
     # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
     numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
     states = numbered.mapInArrow(partial(_named_local_batches, spec, wanted), spark_schema(STATE_SCHEMA))
     met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
     result = met.mapInArrow(partial(merge_batches, spec), spark_schema(SUMMARY_SCHEMA))
-    return result if "run_id" in wanted else result.drop("run_id")
+    return result if RUN_ID in wanted else result.drop(RUN_ID)
 
 
-def summarize_table(rows: pa.Table, *, by: Sequence[str | Sequence[str]] = (), weight: str | None = None) -> pa.Table:
+def summarize_table(
+    rows: pa.Table,
+    *,
+    by: Sequence[str | Sequence[str]] = (),
+    weight: str | None = None,
+    sampled_share: float = 1.0,
+) -> pa.Table:
     """Return the aggregates of attributions held in one Arrow table; as `summarize`, without Spark."""
-    kind = rows.schema.field("shap_values").type if "shap_values" in rows.column_names else None
+    kind = rows.schema.field(SHAP_VALUES).type if SHAP_VALUES in rows.column_names else None
     features = [field.name for field in kind] if kind is not None and pa.types.is_struct(kind) else []
-    spec = _spec(rows.column_names, features, by, weight)
-    wanted = _wanted(spec, rows.column_names)
+    spec = make_spec(rows.column_names, features, by, weight=weight, sampled_share=sampled_share)
+    if SURROGATE_VALUES in rows.column_names:
+        spec = replace(spec, models=table_models(spec, rows))
+    wanted = wanted_columns(spec, rows.column_names)
     states = local_batches(spec, rows.select(wanted).to_batches())
     result = pa.Table.from_batches(merge_batches(spec, states), schema=SUMMARY_SCHEMA)
-    return result if "run_id" in wanted else result.drop_columns(["run_id"])
+    return result if RUN_ID in wanted else result.drop_columns([RUN_ID])
 
 
 def _named_local_batches(
@@ -130,7 +132,7 @@ def _named_local_batches(
 def local_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Fold the attributions of a partition into one state a key; yields batches of `STATE_SCHEMA`."""
     states: dict[SummaryKey, SummaryState] = {}
-    for block in _blocks(batches, max(1, _CELLS_PER_BLOCK // len(spec.features))):
+    for block in blocks(batches, len(spec.features)):
         for key, state in _block_states(spec, block):
             states[key] = merge_summaries(states[key], state) if key in states else state
     found = list(states.items())
@@ -145,33 +147,17 @@ def merge_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Itera
         for key, state in read_states(batch):
             states[key] = merge_summaries(states[key], state) if key in states else state
     for key, state in states.items():
-        yield result_batch(key, state, spec.features)
-
-
-def _blocks(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
-    """Join and cut batches to blocks of about `n_rows`, and never more."""
-    pending: list[pa.RecordBatch] = []
-    for batch in batches:
-        pending.append(batch)
-        if sum(part.num_rows for part in pending) >= n_rows:
-            yield from pa.Table.from_batches(pending).combine_chunks().to_batches(max_chunksize=n_rows)
-            pending = []
-    if pending:
-        yield from pa.Table.from_batches(pending).combine_chunks().to_batches(max_chunksize=n_rows)
+        yield result_batch(key, state, spec.features, sampled_share=spec.sampled_share)
 
 
 def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[SummaryKey, SummaryState]]:
-    if "error" in block.schema.names:
-        block = block.filter(pc.is_null(block.column("error")))
-    if block.num_rows == 0:
-        return
-    rows = _derive(spec, block)
+    rows = derive(spec, block)
     for columns in spec.segmentations:
-        names = [name for name in ("run_id", "output") if name in block.schema.names]
+        names = [name for name in (RUN_ID, OUTPUT) if name in block.schema.names]
         # Texts once a column: they are both what groups and what labels.
-        texts = {name: _texts(block, name) for name in (*names, *columns)}
+        texts = {name: column_texts(block, name) for name in (*names, *columns)}
         for first, members in _groups(rows, list(texts.values())):
-            run_id, output = (texts[name][first].as_py() if name in names else None for name in ("run_id", "output"))
+            run_id, output = (texts[name][first].as_py() if name in names else None for name in (RUN_ID, OUTPUT))
             parts = [texts[name][first].as_py() for name in columns]
             # A combination is a JSON list: joined by commas, values that hold commas would meet.
             segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
@@ -180,81 +166,10 @@ def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[Su
 
 def _groups(rows: SummaryRows, columns: list[pa.Array]) -> Iterator[tuple[int, SummaryRows]]:
     """Yield the first row's index and the members of each combination of the columns' values."""
-    codes: IntArray = np.zeros(len(rows.weights), dtype=np.intp)
-    for values in columns:
-        encoded = values.dictionary_encode(null_encoding="encode")
-        step = codes * len(encoded.dictionary) + encoded.indices.to_numpy(zero_copy_only=False)
-        # Compact after every column: the product of the cardinalities may overflow.
-        codes = np.unique(step, return_inverse=True)[1].ravel()
-    if not codes.any():
+    order, bounds = group_bounds(len(rows.weights), columns)
+    if len(bounds) == 2:
         yield 0, rows
         return
-    order = np.argsort(codes, kind="stable")
     ordered = rows.take(order)
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(codes))])
     for start, stop in pairwise(bounds):
         yield int(order[start]), ordered.take(slice(start, stop))
-
-
-def _derive(spec: SummarySpec, block: pa.RecordBatch) -> SummaryRows:
-    values = _matrix(block.column("shap_values"), spec.features, null=np.nan)
-    std_errors = None
-    if "std_errors" in block.schema.names and block.column("std_errors").null_count < block.num_rows:
-        std_errors = _matrix(block.column("std_errors"), spec.features, null=0.0)
-    weights = None
-    if spec.weight is not None:
-        column = block.column(spec.weight)
-        if column.null_count:
-            raise InputError(f"weight column {spec.weight!r} has null values; fill them or drop the rows")
-        weights = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return derive_rows(values, std_errors=std_errors, weights=weights)
-
-
-def _matrix(column: pa.StructArray, features: Sequence[str], *, null: float) -> FloatArray:
-    children = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
-    matrix = np.empty((len(column), len(features)))
-    for index, name in enumerate(features):
-        if name not in children:
-            raise InputError(f"std_errors has no field {name!r}; it needs the fields of shap_values")
-        child = children[name].cast(pa.float64())
-        matrix[:, index] = (child.fill_null(null) if child.null_count else child).to_numpy(zero_copy_only=False)
-    return matrix
-
-
-def _texts(block: pa.RecordBatch, name: str) -> pa.Array:
-    column = block.column(name)
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as problem:
-        raise InputError(
-            f"column {name!r} of type {column.type} has no text form; use a text, number, date or flag"
-        ) from problem
-
-
-def _spec(
-    available: Sequence[str], features: Sequence[str], by: Sequence[str | Sequence[str]], weight: str | None
-) -> SummarySpec:
-    """Check the request against the columns there are."""
-    if isinstance(by, str):
-        raise UsageError(f"by={by!r} is a string; give a list of columns: by=[{by!r}]")
-    combinations = [(item,) if isinstance(item, str) else tuple(item) for item in by]
-    # A segmentation named twice would be counted twice.
-    segmentations = tuple(dict.fromkeys([(), *combinations]))
-    names = dict.fromkeys(["output", "shap_values", *(name for combination in segmentations for name in combination)])
-    missing = [name for name in (*names, *([weight] if weight is not None else [])) if name not in available]
-    if missing:
-        raise InputError(f"no column {', '.join(map(repr, missing))} in the attributions; there are {list(available)}")
-    if not features:
-        raise InputError("column 'shap_values' is not a struct with a field a feature (the wide layout)")
-    labels = Counter(", ".join(columns) for columns in segmentations)
-    twice = [label for label, count in labels.items() if count > 1]
-    if twice:
-        raise UsageError(f"two segmentations in `by` would both be named {twice[0]!r}; rename a column")
-    return SummarySpec(tuple(features), segmentations, weight)
-
-
-def _wanted(spec: SummarySpec, available: Sequence[str]) -> list[str]:
-    optional = [name for name in ("run_id", "std_errors", "error") if name in available]
-    extra = [name for columns in spec.segmentations for name in columns]
-    weight = [] if spec.weight is None else [spec.weight]
-    return list(dict.fromkeys(["output", "shap_values", *optional, *extra, *weight]))

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "split_rows"]
+__all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "sample_keys", "split_rows"]
 
 # Columns beside the user's own, hence the unlikely names.
 REASON = "__spark_shap_reason"
+_HASHES = 1 << 40
 _N, _HASH = "__spark_shap_n", "__spark_shap_hash"
 
 
@@ -77,6 +78,14 @@ def split_rows(frame: DataFrame, key: Sequence[str], found: Census) -> tuple[Dat
         bad = bad.unionByName(good.join(twice, list(key), "left_semi").withColumn(REASON, f.lit("DuplicateKey")))
         good = good.join(twice, list(key), "left_anti")
     return good, bad
+
+
+def sample_keys(frame: DataFrame, key: Sequence[str], share: float, seed: int) -> DataFrame:
+    """Return the rows whose key's hash falls into a share of all hashes: the same ones however they lie."""
+    from pyspark.sql import functions as f
+
+    hashed = f.xxhash64(f.lit(f"audit {seed}"), *(_hashable(frame, name) for name in key))
+    return frame.where(f.pmod(hashed, f.lit(_HASHES)) < f.lit(round(share * _HASHES)))
 
 
 def reject_rows(bad: DataFrame, key: Sequence[str]) -> DataFrame:

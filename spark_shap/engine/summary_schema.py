@@ -6,12 +6,15 @@ state is a row of plain columns: numbers and lists of double or bigint.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from spark_shap.core.moments import Moments
 from spark_shap.core.sketch import Sketch
-from spark_shap.core.summary import QUANTILES, Moments, SummaryState, summary_result
+from spark_shap.core.summary import SummaryState
+from spark_shap.core.summary_result import QUANTILES, summary_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,9 +43,11 @@ class SummaryKey(NamedTuple):
 KEY_COLUMNS = SummaryKey._fields
 
 _KEY_FIELDS = [pa.field(name, pa.string()) for name in KEY_COLUMNS]
-_COUNTS = {"n_rows": pa.int64(), "n_weighted": pa.int64(), "weight": pa.float64(), "weight2": pa.float64()}
+_COUNTS = dict.fromkeys(("n_rows", "n_weighted", "n_split"), pa.int64())
+_COUNTS |= dict.fromkeys(("weight", "weight2"), pa.float64())
 _MOMENTS = ("value", "magnitude", "magnitude2")
-_ARRAYS = ("mean_square", "mean_error2", "minimum", "maximum", "positive", "top", "weighted_error2")
+# Every other field of a state: a new one travels without a change here.
+_ARRAYS = tuple(field.name for field in fields(SummaryState) if field.name not in {*_COUNTS, *_MOMENTS, "sketch"})
 _DOUBLES = pa.list_(pa.float64())
 STATE_SCHEMA = pa.schema(
     [
@@ -92,16 +97,21 @@ def read_states(batch: pa.RecordBatch) -> Iterator[tuple[SummaryKey, SummaryStat
         yield key, SummaryState(**parts, sketch=Sketch(*arrays[-2:]))
 
 
-def result_batch(key: SummaryKey, state: SummaryState, features: Sequence[str]) -> pa.RecordBatch:
-    """Return the summary rows of one state, one a feature, as a batch of `SUMMARY_SCHEMA`."""
+def result_batch(
+    key: SummaryKey, state: SummaryState, features: Sequence[str], *, sampled_share: float = 1.0
+) -> pa.RecordBatch:
+    """Return the summary rows of one state, one a feature, as a batch of `SUMMARY_SCHEMA`.
+
+    With a `sampled_share` below 1 the weight is the portfolio's, as the sample estimates it.
+    """
     n_features = len(features)
     keys = [pa.array([part] * n_features, type=pa.string()) for part in key]
-    numbers = summary_result(state)
+    numbers = summary_result(state, sampled_share=sampled_share)
     arrays = [
         *keys,
         pa.array(features, type=pa.string()),
         pa.array([state.n_rows] * n_features, type=pa.int64()),
-        pa.array([state.weight] * n_features, type=pa.float64()),
+        pa.array([state.weight / sampled_share] * n_features, type=pa.float64()),
         *(
             # NaN (too few rows to say) is null in the table.
             pa.array(numbers[name], from_pandas=True).cast(SUMMARY_SCHEMA.field(name).type)

@@ -89,12 +89,12 @@ class RejectLimit:
 def output_schema(prepared: Prepared, columns: Columns, source: pa.Schema) -> pa.Schema:
     """Return the Arrow schema of the output for input of schema `source`."""
     keys, kept = ([source.field(name) for name in names] for names in (columns.key, columns.keep))
-    values, error = value_fields(prepared.feature_names)
+    values, error = value_fields(prepared.feature_names, surrogate=prepared.keeps_surrogate_values)
     return pa.schema([*keys, *values, *kept, error])
 
 
-def value_fields(features: Sequence[str]) -> tuple[list[pa.Field], pa.Field]:
-    """Return the fields that explaining adds: the values, and the error."""
+def value_fields(features: Sequence[str], *, surrogate: bool = False) -> tuple[list[pa.Field], pa.Field]:
+    """Return the fields that explaining adds: the values, with the surrogate's where asked for, and the error."""
     kinds = {
         schema.OUTPUT: pa.string(),
         schema.PREDICTION: pa.float64(),
@@ -106,7 +106,10 @@ def value_fields(features: Sequence[str]) -> tuple[list[pa.Field], pa.Field]:
         schema.ADDITIVITY_GAP: pa.float64(),
     }
     error = pa.struct([(name, pa.string()) for name in schema.REJECT_COLUMNS])
-    return [pa.field(name, kinds[name]) for name in schema.WIDE_VALUE_COLUMNS], pa.field(schema.ERROR, error)
+    fields = [pa.field(name, kinds[name]) for name in schema.WIDE_VALUE_COLUMNS]
+    if surrogate:
+        fields.append(pa.field(schema.SURROGATE_VALUES, kinds[schema.SHAP_VALUES]))
+    return fields, pa.field(schema.ERROR, error)
 
 
 def explain_batches(
@@ -213,6 +216,8 @@ def _explained(
         else pa.array(found.converged[good].ravel()),
         pa.array(gap),
     ]
+    if prepared.keeps_surrogate_values and found.known is not None:
+        data.append(_struct(found.known[good], arrow.field(schema.SHAP_VALUES).type, np.float64))
     taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
     return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
 
@@ -245,10 +250,8 @@ def _rejected(
         }
         for position, row in zip(positions, taken.to_pylist(), strict=True)
     ]
-    first = len(columns.key)
-    data = [
-        pa.nulls(len(positions), arrow.field(first + index).type) for index in range(len(schema.WIDE_VALUE_COLUMNS))
-    ]
+    first, last = len(columns.key), len(arrow) - len(columns.keep) - 1
+    data = [pa.nulls(len(positions), arrow.field(index).type) for index in range(first, last)]
     return _batch(taken, data, pa.array(error, arrow.field(schema.ERROR).type), arrow, columns)
 
 

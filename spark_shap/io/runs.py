@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "read_runs", "withdraw_run", "write_run"]
+__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "package_versions", "read_runs", "withdraw_run", "write_run"]
 
 COMPLETE, STARTED = "complete", "started"
 
@@ -51,8 +51,9 @@ class RunRecord:
         Rows used, and the sum of their weights (the number of rows where unweighted).
     output_space
         ``"probability"``, ``"margin"`` or ``"prediction"``.
-    rows_read, rows_explained, rows_rejected
-        Applicants; read = explained + rejected.
+    rows_read, rows_explained, rows_rejected, rows_left_out
+        Applicants; read = explained + rejected + left out, the last by a run that explains a sample for its
+        aggregates.
     model_evaluations
         Model rows spent on the explained applicants; the background's and the pilot's come on top.
     additivity_gap_max
@@ -87,6 +88,7 @@ class RunRecord:
     rows_read: int
     rows_explained: int
     rows_rejected: int
+    rows_left_out: int = 0
     model_evaluations: int
     additivity_gap_max: float | None = None
     std_error_median: float | None = None
@@ -258,3 +260,25 @@ def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
         raise InputError(f"{root}: is a file, not a folder; name another output.path")
     # Without the folders below: _delta_log is hidden from this reader, so they would not tell the format.
     return [row.path.split(f"{tail}/", 1)[-1].split("/")[0] for row in rows]
+
+
+def package_versions(spark: str) -> dict[str, str]:
+    """Return what the run was made with, by package; `spark` is the cluster's version."""
+    import platform
+
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    import pyspark
+
+    import spark_shap
+
+    return {
+        "spark_shap": spark_shap.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+        "pyarrow": pa.__version__,
+        "pyspark": pyspark.__version__,
+        "spark": spark,  # of the cluster, which may be another than the client's
+    }

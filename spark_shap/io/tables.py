@@ -274,7 +274,7 @@ def _needs_mapping(kind: Any) -> bool:
 
 def _own_fields(df: DataFrame, struct_fields: Sequence[str] | None) -> DataFrame:
     """Cut the structs of features down to the run's own fields."""
-    structs = [name for name in (schema.SHAP_VALUES, schema.STD_ERRORS) if name in df.columns]
+    structs = [name for name in (schema.SHAP_VALUES, schema.STD_ERRORS, schema.SURROGATE_VALUES) if name in df.columns]
     if not structs:
         return df
     own = list(struct_fields) if struct_fields is not None else _fields_with_values(df, structs[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from fractions import Fraction
 
 import numpy as np
@@ -13,14 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from spark_shap.core import sketch
-from spark_shap.core.summary import (
-    QUANTILES,
-    SummaryState,
-    empty_summary,
-    local_summary,
-    merge_summaries,
-    summary_result,
-)
+from spark_shap.core.moments import Moments
+from spark_shap.core.shrinkage import ResidualModel
+from spark_shap.core.summary import SummaryState, empty_summary, local_summary, merge_summaries
+from spark_shap.core.summary_result import QUANTILES, summary_result
+from spark_shap.core.summary_rows import Split
 from spark_shap.errors import InputError
 
 MAPPING = LogarithmicMapping(sketch.RELATIVE_ACCURACY)
@@ -33,17 +31,13 @@ def rows(n_rows: int, n_features: int = 6, seed: int = 0) -> np.ndarray:
 
 def numbers(state: SummaryState) -> list[np.ndarray]:
     """Everything a state holds, comparable across ways of merging."""
-    moments = [state.value, state.magnitude, state.magnitude2]
-    scalars = np.array([state.n_rows, state.n_weighted, state.weight, state.weight2])
-    arrays = [state.mean_square, state.mean_error2, state.minimum, state.maximum, state.positive, state.top]
-    return [
-        scalars,
-        *(m.high + m.low for m in moments),
-        *(m.m2 for m in moments),
-        *arrays,
-        state.weighted_error2,
-        *state.sketch,
-    ]
+    found = []
+    for value in (getattr(state, field.name) for field in fields(state)):
+        if isinstance(value, Moments):
+            found += [value.high + value.low, value.m2]
+        else:
+            found += list(value) if isinstance(value, tuple) else [np.asarray(value)]
+    return found
 
 
 def assert_same(left: SummaryState, right: SummaryState, rtol: float = 1e-12) -> None:
@@ -112,12 +106,14 @@ def test_huge_range_of_values_keeps_the_accuracy() -> None:
     assert got["q75"][0] == pytest.approx(1e-290, rel=0.005)
 
 
+MODEL = ResidualModel(np.linspace(0, 2, 5), np.linspace(0.1, 3, 5), np.array([0.0, 1.0, 5.0, 20.0, 50.0]))
 blocks = st.lists(
     st.integers(0, 30).flatmap(
         lambda n: st.tuples(
             hnp.arrays(np.float64, (n, 5), elements=st.floats(-100, 100, allow_subnormal=False)),
             hnp.arrays(np.float64, (n, 5), elements=st.floats(0, 10, allow_subnormal=False)),
             hnp.arrays(np.float64, n, elements=st.sampled_from([0.0, 0.25, 1.0, 1.7, 40.0])),
+            hnp.arrays(np.float64, (n, 5), elements=st.floats(-100, 100, allow_subnormal=False)),
         )
     ),
     min_size=3,
@@ -126,11 +122,13 @@ blocks = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(blocks)
-def test_merge_is_associative_commutative_and_one_pass(parts: list[tuple[np.ndarray, ...]]) -> None:
-    a, b, c = (local_summary(v, std_errors=se, weights=w) for v, se, w in parts)
-    values, errors, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    once = local_summary(values, std_errors=errors, weights=weights)
+@given(blocks, st.booleans())
+def test_merge_is_associative_commutative_and_one_pass(parts: list[tuple[np.ndarray, ...]], split: bool) -> None:
+    def state(v: np.ndarray, se: np.ndarray, w: np.ndarray, g: np.ndarray) -> SummaryState:
+        return local_summary(v, std_errors=se, weights=w, split=Split(g, MODEL) if split else None)
+
+    a, b, c = (state(*part) for part in parts)
+    once = state(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     left = merge_summaries(merge_summaries(a, b), c)
     assert_same(left, merge_summaries(a, merge_summaries(b, c)))
     assert_same(left, merge_summaries(c, merge_summaries(b, a)))
@@ -212,7 +210,9 @@ def test_errors_under_weights_that_go_with_the_values() -> None:
     off = np.abs(v) - np.average(np.abs(v), axis=0, weights=w)
     squares = (w[:, None] ** 2 * off**2).sum(0) / (1 - (w**2).sum() / w.sum() ** 2)
     np.testing.assert_allclose(got["sampling_error"], np.sqrt(squares) / w.sum(), rtol=1e-12)
-    np.testing.assert_allclose(got["monte_carlo_error"], np.sqrt((w**2) @ se**2) / w.sum(), rtol=1e-12)
+    corrected = np.average(np.abs(v), axis=0, weights=w) - got["mean_abs_shap"]
+    sampler = (w**2) @ se**2 / w.sum() ** 2
+    np.testing.assert_allclose(got["monte_carlo_error"], np.sqrt(sampler + (0.2 * corrected) ** 2), rtol=1e-12)
 
 
 def test_rows_of_weight_zero_count_and_do_nothing_else() -> None:
@@ -251,7 +251,19 @@ def test_noise_correction_comes_nearer_to_the_truth() -> None:
     np.testing.assert_allclose(got["mean_abs_shap"], wanted, rtol=0.05)
     np.testing.assert_allclose(got["sd"], truth.std(0), rtol=0.05)
     assert np.all(np.abs(got["mean_abs_shap"] - wanted) < 0.5 * np.abs(naive - wanted))
-    np.testing.assert_allclose(got["monte_carlo_error"], np.sqrt((noise**2).sum(0)) / 200_000, rtol=1e-12)
+
+
+@pytest.mark.parametrize("noise", [0.15, 0.3])
+def test_noise_correction_follows_the_density_at_zero(noise: float) -> None:
+    # Noise lifts |v| by its variance times the density at 0: a normal's correction fits neither of the two others.
+    rng = np.random.default_rng(3)
+    n = 200_000
+    truth = np.stack([rng.normal(size=n), rng.standard_t(3, n) / 3**0.5, rng.uniform(-(3**0.5), 3**0.5, n)], axis=1)
+    errors = np.full_like(truth, noise)
+    got = summary_result(local_summary(truth + noise * rng.normal(size=truth.shape), std_errors=errors))
+    wanted = np.abs(truth).mean(0)
+    np.testing.assert_allclose(got["mean_abs_shap"], wanted, rtol=0.011)
+    assert np.all(np.abs(got["mean_abs_shap"] - wanted) < 1.96 * got["monte_carlo_error"] + 0.003)
 
 
 def test_pure_noise_has_no_importance() -> None:

@@ -11,16 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from spark_shap.core.summary import local_summary, summary_result
-from spark_shap.engine import aggregate
-from spark_shap.engine.aggregate import (
-    SummarySpec,
-    local_batches,
-    merge_batches,
-    summarize,
-    summarize_table,
-)
+from spark_shap.core.summary import local_summary
+from spark_shap.core.summary_result import summary_result
+from spark_shap.engine import summary_blocks
+from spark_shap.engine.aggregate import local_batches, merge_batches, summarize, summarize_table
 from spark_shap.engine.summary_schema import STATE_SCHEMA, SUMMARY_SCHEMA
+from spark_shap.engine.summary_spec import SummarySpec
 from spark_shap.errors import InputError, UsageError
 
 FEATURES = ("age", "income.net", "größe cm", "x y", "e", "f")
@@ -124,7 +120,7 @@ def test_every_segment_is_numpys_on_its_rows() -> None:
 def test_workers_give_the_same_for_any_cut(size: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table = attributions(300)
     whole = summarize_table(table, by=["region"], weight="w")
-    monkeypatch.setattr(aggregate, "_CELLS_PER_BLOCK", cells)
+    monkeypatch.setattr(summary_blocks, "_CELLS_PER_BLOCK", cells)
     spec = SummarySpec(FEATURES, ((), ("region",)), "w")
     parts = [table.slice(0, 90), table.slice(90, 0), table.slice(90, 210)]
     states = [batch for part in parts for batch in local_batches(spec, part.to_batches(max_chunksize=size))]

@@ -10,7 +10,7 @@ import numpy as np
 from spark_shap.core import accelerate
 from spark_shap.core.trees import deep as plain
 from spark_shap.core.trees.bins import Bins, unite
-from spark_shap.core.trees.deep import MAX_PATH, Background, Nodes, make_weights
+from spark_shap.core.trees.deep import MAX_PATH, Background, Nodes, make_factors
 from spark_shap.errors import MethodError
 
 if TYPE_CHECKING:
@@ -77,12 +77,11 @@ class DeepTree:
 
     def _leaves(self, codes: AnyArray) -> AnyArray:
         at = np.zeros(codes.shape[1], dtype=np.intp)
-        right = np.append(self.nodes.skip, 0)[np.arange(1, len(self.nodes.axis) + 1)]
         inner = np.flatnonzero(self.nodes.axis[at] >= 0)
         while len(inner):
             node = at[inner]
             left = plain.goes_left(node, codes[self.nodes.axis[node], inner], self.nodes)
-            at[inner] = np.where(left, node + 1, right[node])
+            at[inner] = np.where(left, node + 1, self.nodes.right[node])
             inner = inner[self.nodes.axis[at[inner]] >= 0]
         return self.nodes.leaf[at]
 
@@ -110,11 +109,15 @@ class DeepTables:
 
     def add_values(self, x: FloatArray, out: FloatArray) -> None:
         """Add the Shapley values of the rows x (n, F) to out (F K, n)."""
-        _kernels().add_values(self.tree.bins.encode(x), self.background, self.tree.nodes, make_weights(), out)
+        _kernels().add_values(
+            self.tree.bins.encode(x), self.background, self.tree.nodes, make_factors(len(self.background.weights)), out
+        )
 
     def add_interactions(self, x: FloatArray, out: FloatArray) -> None:
         """Add the interactions of pairs i < j of the rows x (n, F) to out (F F K, n)."""
-        _kernels().add_interactions(self.tree.bins.encode(x), self.background, self.tree.nodes, make_weights(), out)
+        _kernels().add_interactions(
+            self.tree.bins.encode(x), self.background, self.tree.nodes, make_factors(len(self.background.weights)), out
+        )
 
 
 def _distinct(codes: AnyArray, weights: FloatArray) -> Background:
@@ -131,7 +134,7 @@ def _distinct(codes: AnyArray, weights: FloatArray) -> Background:
 
 def _nodes(paths: TreePaths, n_features: int) -> Nodes:
     n_nodes = len(paths.axis)
-    parent, depth, slot, skip, leaf = np.zeros((5, n_nodes), dtype=np.intp)
+    parent, depth, slot, leaf = np.zeros((4, n_nodes), dtype=np.intp)
     is_left = np.zeros(n_nodes, dtype=bool)
     parent[0] = -1
     on_path: list[tuple[int, ...]] = [()] * n_nodes
@@ -150,8 +153,6 @@ def _nodes(paths: TreePaths, n_features: int) -> Nodes:
         for child in children:
             parent[child], depth[child], on_path[child] = at, depth[at] + 1, below
         is_left[children[0]] = True
-    for at in range(n_nodes - 1, -1, -1):
-        skip[at] = at + 1 if paths.axis[at] < 0 else skip[paths.children[at][1]]
     leaf[paths.leaves] = np.arange(len(paths.leaves))
     widths = np.array([-(-paths.axes[axis].n_bins // 32) if axis >= 0 else 0 for axis in paths.axis], dtype=np.intp)
     sets = b"".join(
@@ -162,7 +163,7 @@ def _nodes(paths: TreePaths, n_features: int) -> Nodes:
         parent=parent,
         is_left=is_left,
         depth=depth,
-        skip=skip,
+        right=np.array([max(right, 0) for _, right in paths.children], dtype=np.intp),
         slot=slot,
         set_start=np.cumsum(widths) - widths,
         sets=np.frombuffer(sets, dtype="<u4").astype(np.uint32),

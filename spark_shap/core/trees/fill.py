@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spark_shap.core.trees.potentials import coverage, interaction_sums, potentials
+from spark_shap.core.trees.potentials import coverage, interaction_parts, potentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray, IntArray
     from spark_shap.core.trees.batches import Batch
 
-__all__ = ["interaction_table", "leaf_coverage", "potential_table", "value_table"]
+__all__ = ["interaction_potential_table", "interaction_table", "leaf_coverage", "potential_table", "value_table"]
 
 
 def leaf_coverage(batch: Batch, patterns: IntArray, histogram: FloatArray) -> FloatArray:
@@ -45,6 +45,11 @@ def potential_table(q: FloatArray) -> FloatArray:
     _, less = potentials(q)
     less[:, -1] = -q[:, -1]
     return less
+
+
+def interaction_potential_table(q: FloatArray) -> FloatArray:
+    """Return f, g and h of `potentials.interaction_parts`, (L, 3, 2**d), of leaves that are alone."""
+    return np.stack(interaction_parts(q), axis=1)
 
 
 def value_table(batch: Batch, patterns: IntArray, q: FloatArray) -> FloatArray:
@@ -64,15 +69,14 @@ def interaction_table(batch: Batch, patterns: IntArray, q: FloatArray) -> FloatA
     pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
     if not pairs:
         return np.zeros((len(batch.groups), 0, batch.values.shape[1], batch.n_states))
-    none, one, both = interaction_sums(q)
-
-    def look_up(sums: FloatArray, without: int) -> FloatArray:
-        return np.take_along_axis(sums, patterns & ~without, axis=1)
+    whole, less_one, less_two = interaction_parts(q)
+    of_whole = np.take_along_axis(whole, patterns, axis=1)
+    of_others = [np.take_along_axis(less_one, patterns & ~(1 << feature), axis=1) for feature in range(d)]
 
     def values(pair: tuple[int, int]) -> FloatArray:
-        i, j = 1 << pair[0], 1 << pair[1]
-        out = look_up(none, i | j) + 2.0 * look_up(one, i | j) - look_up(one, i) - look_up(one, j)
-        return 0.5 * (out + look_up(both, 0) - look_up(both, i) - look_up(both, j) + look_up(both, i | j))
+        i, j = pair
+        rest = np.take_along_axis(less_two, patterns & ~(1 << i | 1 << j), axis=1)
+        return of_whole + of_others[i] + of_others[j] + rest
 
     return _sum_leaves(batch, len(pairs), map(values, pairs))
 

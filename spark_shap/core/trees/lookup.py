@@ -7,6 +7,7 @@ beside it.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ class Lookup(NamedTuple):
         The row of the output that each column of a table is added to.
     n_features
         (G,) features of a group whose table holds potentials (see `spark_shap.core.trees.fill`), else 0.
+    pairs
+        True for tables of interactions, with the columns of the pairs (0, 1), (0, 2), ... (1, 2), ...
     leaf_values, leaf_start
         The outputs of the one leaf of such a group, and where (G,) they begin.
     """
@@ -49,6 +52,7 @@ class Lookup(NamedTuple):
     columns_start: IntArray
     columns: IntArray
     n_features: IntArray
+    pairs: bool
     leaf_values: FloatArray
     leaf_start: IntArray
 
@@ -70,7 +74,8 @@ def add_values(codes: AnyArray, index: StateIndex, lookup: Lookup, out: FloatArr
         block = slice(start, start + _BLOCK_ROWS)
         for group, states in _states(codes[:, block], index):
             if lookup.n_features[group]:
-                _add_potentials(states, group, lookup, out[:, block])
+                add = _add_pair_potentials if lookup.pairs else _add_potentials
+                add(states, group, lookup, out[:, block])
                 continue
             start, n_states = lookup.table_start[group], lookup.n_states[group]
             for column in lookup.columns[lookup.columns_start[group] : lookup.columns_start[group + 1]]:
@@ -106,3 +111,16 @@ def _add_potentials(states: IntArray, group: int, lookup: Lookup, out: FloatArra
     for values, row in zip(without, columns, strict=True):
         for output, column in enumerate(row):
             out[column] += (mean - values) * leaf[output]
+
+
+def _add_pair_potentials(states: IntArray, group: int, lookup: Lookup, out: FloatArray) -> None:
+    d, n_states, start = int(lookup.n_features[group]), int(lookup.n_states[group]), int(lookup.table_start[group])
+    whole, less_one, less_two = lookup.table[start : start + 3 * n_states].reshape(3, -1)
+    columns = lookup.columns[lookup.columns_start[group] : lookup.columns_start[group + 1]]
+    of_pairs = columns.reshape(d * (d - 1) // 2, -1)
+    leaf = lookup.leaf_values[lookup.leaf_start[group] :]
+    for (one, other), row in zip(itertools.combinations(range(d), 2), of_pairs, strict=True):
+        value = whole[states] + less_one[states & ~(1 << one)] + less_one[states & ~(1 << other)]
+        value += less_two[states & ~(1 << one | 1 << other)]
+        for output, column in enumerate(row):
+            out[column] += value * leaf[output]

@@ -49,7 +49,10 @@ def add_values(codes: AnyArray, index: StateIndex, lookup: Lookup, out: FloatArr
             for group in range(index.tree_groups[tree], index.tree_groups[tree + 1]):
                 _fill_states(index, group, words, states)
                 if lookup.n_features[group]:
-                    _add_potentials(states, group, lookup, out[:, start:stop])
+                    if lookup.pairs:
+                        _add_pair_potentials(states, group, lookup, out[:, start:stop])
+                    else:
+                        _add_potentials(states, group, lookup, out[:, start:stop])
                     continue
                 table = lookup.table[lookup.table_start[group] :]
                 for column in range(lookup.columns_start[group], lookup.columns_start[group + 1]):
@@ -111,3 +114,26 @@ def _add_potentials(states: AnyArray, group: int, lookup: Lookup, out: FloatArra
             scale = lookup.leaf_values[lookup.leaf_start[group] + output]
             for row in range(n_rows):
                 sums[row] += (mean[row] - potential[states[row] & others]) * scale
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_pair_potentials(states: AnyArray, group: int, lookup: Lookup, out: FloatArray) -> None:
+    d, n_states, n_rows = lookup.n_features[group], lookup.n_states[group], out.shape[1]
+    whole = lookup.table[lookup.table_start[group] :]
+    less_one, less_two = whole[n_states:], whole[2 * n_states :]
+    column = lookup.columns_start[group]
+    n_outputs = (lookup.columns_start[group + 1] - column) // (d * (d - 1) // 2)
+    value = np.empty(n_rows)
+    for one in range(d):
+        for other in range(one + 1, d):
+            no_one, no_other = np.uint32(n_states - 1 - (1 << one)), np.uint32(n_states - 1 - (1 << other))
+            for row in range(n_rows):
+                state = states[row]
+                value[row] = whole[state] + less_one[state & no_one] + less_one[state & no_other]
+                value[row] += less_two[state & no_one & no_other]
+            for output in range(n_outputs):
+                sums = out[lookup.columns[column]]
+                scale = lookup.leaf_values[lookup.leaf_start[group] + output]
+                for row in range(n_rows):
+                    sums[row] += value[row] * scale
+                column += 1

@@ -19,7 +19,8 @@ patterns' histogram is all that is needed of the background: WOODELF (Nadel and 
 
 The interaction index (Grabisch and Roubens 1999) of two players weighs
 :math:`v(S \cup ij) - v(S \cup i) - v(S \cup j) + v(S)` by :math:`\frac{|S|!\,(d-2-|S|)!}{(d-1)!}`; sorted by
-which of i and j are in the set, it is three subset sums.
+which of i and j are in the set, it is three subset sums: of sets with none of the two, which are the subsets of
+:math:`a \setminus ij`, with one of them, and with both.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import numpy as np
 if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray, IntArray
 
-__all__ = ["coverage", "histogram_of", "interaction_sums", "potentials"]
+__all__ = ["coverage", "histogram_of", "interaction_parts", "potentials"]
 
 
 @lru_cache(maxsize=32)
@@ -79,11 +80,14 @@ def histogram_of(less: FloatArray) -> FloatArray:
     return _subset_sums(outside, sign=-1)[:, ::-1]
 
 
-def interaction_sums(q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the subset sums of sets with none, one and both of a pair, (n, 2**d) each, from Q, for d > 1."""
+def interaction_parts(q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return f, g and h, (n, 2**d) each, from Q, for d > 1.
+
+    Half the interaction index of i and j is f(a) + g(a without i) + g(a without j) + h(a without i and j).
+    """
     d = q.shape[1].bit_length() - 1
-    index = [1 / ((d - 1) * comb(d - 2, s)) for s in range(d - 1)]
+    index = [0.5 / ((d - 1) * comb(d - 2, s)) for s in range(d - 1)]
     size, outside = _sizes(d), q[:, ::-1]
     weights = ([*index, 0.0, 0.0], [0.0, *index, 0.0], [0.0, 0.0, *index])
     none, one, both = (_subset_sums(outside * np.array(weight)[size]) for weight in weights)
-    return none, one, both
+    return both, -one - both, none + 2.0 * one + both

@@ -10,8 +10,13 @@ import numpy as np
 from spark_shap.core import accelerate
 from spark_shap.core.trees import lookup as plain
 from spark_shap.core.trees.batches import Batch, make_batches
-from spark_shap.core.trees.bins import Bins
-from spark_shap.core.trees.fill import interaction_table, leaf_coverage, potential_table, value_table
+from spark_shap.core.trees.fill import (
+    interaction_potential_table,
+    interaction_table,
+    leaf_coverage,
+    potential_table,
+    value_table,
+)
 from spark_shap.core.trees.lookup import Lookup
 from spark_shap.core.trees.potentials import histogram_of
 from spark_shap.core.trees.states import StateIndex, index_states
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.trees.bins import Bins
     from spark_shap.core.trees.grouping import GroupedTree
 
 __all__ = ["Section", "SectionTables"]
@@ -131,7 +137,7 @@ class Section:
         leaf_values = [np.empty(0)]
         for batch, part in zip(batches, parts, strict=True):
             table[starts[batch.groups][:, None] + np.arange(part[0].size)] = part.reshape(len(part), -1)
-            if batch.alone and not pairs:
+            if batch.alone:
                 leaves[batch.groups] = sum(map(len, leaf_values)) + np.arange(len(part)) * batch.values.shape[1]
                 leaf_values.append(batch.values.ravel())
         counts = [len(part) for part in columns]
@@ -142,7 +148,8 @@ class Section:
             self.n_states,
             np.append(0, np.cumsum(counts)).astype(np.intp),
             np.concatenate([np.empty(0, dtype=np.intp), *columns]),
-            np.where(self.alone & ~pairs, d, 0),
+            np.where(self.alone & (np.array(counts) > 0), d, 0),
+            pairs,
             np.concatenate(leaf_values),
             leaves,
         )
@@ -151,8 +158,11 @@ class Section:
     def pair_entries(self) -> int:
         """Numbers in the tables of the interactions."""
         total = 0
-        for n_states, features, outputs in zip(self.n_states, self.features, self.outputs, strict=True):
-            total += int(n_states) * (len(features) * (len(features) - 1) // 2) * len(outputs)
+        for n_states, alone, features, outputs in zip(
+            self.n_states, self.alone, self.features, self.outputs, strict=True
+        ):
+            n_columns = 3 if alone else len(features) * (len(features) - 1) // 2 * len(outputs)
+            total += int(n_states) * n_columns
         return total
 
     def _cells(self, group: int) -> IntArray:
@@ -187,7 +197,7 @@ class SectionTables:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays that a row needs."""
-        arrays = (self.histogram, *self.lookup, *self.section.index)
+        arrays = (self.histogram, self.lookup.table, self.lookup.columns, *self.section.index)
         return sum(int(array.nbytes) for array in arrays)
 
     def add_values(self, x: FloatArray, out: FloatArray) -> None:
@@ -216,8 +226,9 @@ class SectionTables:
                 yield self.section.lookup(batches, parts, pairs=True)
                 batches, parts = [], []
             patterns = batch.patterns()
+            q = leaf_coverage(batch, patterns, self._shares(batch))
             batches.append(batch)
-            parts.append(interaction_table(batch, patterns, leaf_coverage(batch, patterns, self._shares(batch))))
+            parts.append(interaction_potential_table(q) if batch.alone else interaction_table(batch, patterns, q))
         yield self.section.lookup(batches, parts, pairs=True)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from spark_shap.forest import Forest
-    from spark_shap.models.frames import Rows
     from spark_shap.models.trees.numbers import Numbers
 
 __all__ = ["NotReadable", "TreeModel", "UnreadableError", "require_space"]
@@ -24,16 +20,12 @@ class TreeModel:
     ----------
     forest
         Whose prediction is the model's output in the space that was asked for.
-    numbers
-        How a column becomes numbers.
+    to_numbers
+        From rows to (n, F) float64, NaN where missing, categories as the forest numbers them.
     """
 
     forest: Forest
-    numbers: Numbers
-
-    def to_numbers(self, rows: Rows) -> NDArray[np.float64]:
-        """Return rows as (n, F) float64, NaN where missing, categories as the forest numbers them."""
-        return self.numbers(rows)
+    to_numbers: Numbers
 
 
 @dataclass(frozen=True)

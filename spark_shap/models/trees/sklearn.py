@@ -61,6 +61,7 @@ def _averaged(model: Any, output_space: str, *, is_forest: bool) -> tuple[list[T
     for estimator in estimators:
         value = estimator.tree_.value
         if is_classifier:
+            # Shares of the classes; before scikit-learn 1.3, weights.
             shares = value[:, 0, :] / value[:, 0, :].sum(axis=1, keepdims=True)
             value = shares[:, 1:] if shares.shape[1] == 2 else shares
         else:

@@ -1,0 +1,71 @@
+"""What makes a run this run: fingerprints of what determines its result, and their hash."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import spark_shap
+from spark_shap.config import RunConfig, config_json
+from spark_shap.dataframes import column
+from spark_shap.engine.door import census
+
+if TYPE_CHECKING:
+    from spark_shap.backgrounds import SparkBackground
+    from spark_shap.intake import Inputs
+    from spark_shap.prepare import Prepared
+
+__all__ = ["background_identity", "run_identifier"]
+
+# They change values.
+_EXPLAIN_KEYS = ("method", "n_evaluations", "tolerance", "surrogate_evaluations", "audit", "target_error", "seed")
+
+
+def background_identity(
+    whole: SparkBackground | None, prepared: Prepared, background: Any, weights: Any
+) -> tuple[str, float]:
+    """Return the fingerprint of the background, and the sum of its weights."""
+    if whole is None or prepared.n_background == len(background):
+        total = float(len(background) if weights is None else np.sum(weights))
+        return _background_fingerprint(background, weights), total
+    names = [*whole.features, *([whole.weight] if whole.weight else [])]
+    frame = whole.frame.select(*(column(whole.frame, name) for name in names))
+    digest = sha256(f"{frame.dtypes} {census(frame, whole.features).digest}".encode()).hexdigest()
+    if whole.weight is None:
+        return digest, float(whole.n_rows)
+    return digest, float(frame.agg({whole.weight: "sum"}).first()[0])  # type: ignore[index]  # an aggregate has a row
+
+
+def _background_fingerprint(background: Any, weights: Any) -> str:
+    import pandas as pd
+
+    digest = sha256(repr([(name, str(kind)) for name, kind in background.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(background.astype(object), index=False).to_numpy().tobytes())
+    if weights is not None:
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()
+
+
+def run_identifier(config: RunConfig, inputs: Inputs) -> str:
+    """Return a hash of all that determines the result: the same run again has the same id."""
+    settings = json.loads(config_json(config))
+    what = {
+        "applicants": inputs.census.digest,
+        "n_rows": inputs.census.n_rows,
+        "key": inputs.columns.key,
+        "keep": inputs.columns.keep,
+        "model": inputs.model.fingerprint,
+        "reference": inputs.reference_fingerprint,
+        "features": inputs.prepared.feature_names,
+        "outputs": inputs.prepared.output_names,
+        "output_space": inputs.prepared.output_space,
+        "explain": {name: settings["explain"][name] for name in _EXPLAIN_KEYS},
+        "summary": settings["summary"],
+        "weight": settings["applicants"]["weight"],
+        "layout": settings["output"]["layout"],
+        "version": spark_shap.__version__,
+    }
+    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""The row that says how a run was made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from spark_shap.config import RunConfig, config_json
+from spark_shap.errors import RunError
+from spark_shap.io.runs import RunRecord, package_versions
+
+if TYPE_CHECKING:
+    from spark_shap.engine.quality import Quality
+    from spark_shap.intake import Inputs
+
+__all__ = ["Counts", "make_record"]
+
+
+class Counts(NamedTuple):
+    """What became of the applicants."""
+
+    explained: int
+    rejected: int
+    left_out: int
+
+
+def make_record(
+    config: RunConfig, inputs: Inputs, run_id: str, quality: Quality, *, counts: Counts, started: datetime
+) -> RunRecord:
+    """Return the row of a run in the table of runs.
+
+    Raises
+    ------
+    RunError
+        Rows read are not those explained, rejected and left out.
+    """
+    prepared, reference = inputs.prepared, config.reference
+    if sum(counts) != inputs.census.n_rows:
+        raise RunError(
+            f"the counts do not add up: {inputs.census.n_rows:,} rows read, {counts.explained:,} explained, "
+            f"{counts.rejected:,} rejected, {counts.left_out:,} left out of the sample"
+        )
+    return RunRecord(
+        run_id=run_id,
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        config=config_json(config),
+        model_uri=inputs.model.uri,
+        model_fingerprint=inputs.model.fingerprint,
+        reference_name=reference.name,
+        reference_predicate=reference.where,
+        reference_as_of=reference.as_of,
+        reference_fingerprint=inputs.reference_fingerprint,
+        reference_rows=prepared.n_background,
+        reference_weight=inputs.reference_weight,
+        feature_names=prepared.feature_names,
+        output_names=prepared.output_names,
+        output_space=prepared.output_space,
+        method=prepared.method_name,
+        method_reason=prepared.method_reason,
+        seed=config.explain.seed,
+        rows_read=inputs.census.n_rows,
+        rows_explained=counts.explained,
+        rows_rejected=counts.rejected,
+        rows_left_out=counts.left_out,
+        model_evaluations=quality.n_evaluations,
+        additivity_gap_max=quality.additivity_gap,
+        std_error_median=quality.std_error_median,
+        std_error_p99=quality.std_error_p99,
+        versions=package_versions(inputs.applicants.sparkSession.version),
+        input_version=f"content:{inputs.census.digest}",
+    )

@@ -1,0 +1,118 @@
+"""The product under measurement: its values, its standard errors, and its seconds.
+
+Seconds here and of peers are CPU seconds of the one core that everything is bound to: what a clock on the wall shows
+when nobody else uses the machine.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tasks import Task
+    from truth import Truth
+
+VARIANTS = {"surrogate": {}, "plain": {"surrogate_evaluations": 0}}
+"""With all that the product has, and without a surrogate."""
+
+
+def variants() -> list[str]:
+    """Return the variants that this version of the product has."""
+    from spark_shap import Explainer
+
+    known = inspect.signature(Explainer.__init__).parameters
+    return [name for name, options in VARIANTS.items() if name == "plain" or "surrogate_evaluations" in known]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """(n, M) values and standard errors, and model rows and seconds a row."""
+
+    values: np.ndarray
+    std_errors: np.ndarray
+    evaluations: float
+    seconds: float
+    reason: str
+
+
+class Prepared:
+    """An explainer of a task at a budget; the population is the portfolio that the rows come from."""
+
+    def __init__(self, task: Task, n_evaluations: int, variant: str, seed: int) -> None:
+        from spark_shap import Explainer
+
+        known = inspect.signature(Explainer.__init__).parameters
+        self.asked = 0
+
+        def model(rows: Any) -> np.ndarray:
+            """The model as a function, so that no exact engine may look inside; its rows are counted."""
+            self.asked += len(rows)
+            return task.predict(rows)
+
+        options: dict[str, Any] = {"population": task.as_taken(task.pool), **VARIANTS[variant]}
+        start = time.process_time()
+        self.explainer = Explainer(
+            model,
+            task.as_taken(task.background),
+            n_evaluations=n_evaluations,
+            seed=seed,
+            method="sampling",
+            **{name: value for name, value in options.items() if name in known},
+        )
+        self.seconds = time.process_time() - start
+        self.evaluations = self.asked
+        self.task = task
+
+    def explain(self, numbers: np.ndarray, first_key: int = 0) -> Outcome:
+        rows = self.task.as_taken(numbers)
+        keys = np.arange(first_key, first_key + len(numbers))
+        before, start = self.asked, time.process_time()
+        found = self.explainer(rows, key=keys)
+        seconds, asked = (time.process_time() - start) / len(numbers), (self.asked - before) / len(numbers)
+        return Outcome(found.values, found.std_errors, asked, seconds, found.method_reason)
+
+
+def measure(
+    task: Task, truth: Truth, budget: int, variant: str, *, seeds: int = 2, replicates: int = 2
+) -> dict[str, Any]:
+    """Explain the rows with several seeds, several draws each, and compare with the truth."""
+    n_rows = len(truth.values)
+    made = [Prepared(task, budget, variant, seed) for seed in range(seeds)]
+    for prepared in made:
+        prepared.explain(task.pool[:8])  # what is made at the first call is not charged to the rows
+    outcomes = [prepared.explain(np.tile(task.pool[:n_rows], (replicates, 1))) for prepared in made]
+    errors = np.stack([one.values.reshape(replicates, n_rows, -1) - truth.values for one in outcomes])
+    scale = np.stack([one.std_errors.reshape(replicates, n_rows, -1) for one in outcomes])
+    return {
+        "task": task.name,
+        "method": f"spark-shap {variant}",
+        "budget": budget,
+        # The truth's own error is in the differences and not in the product's.
+        "nmse": max(float((errors**2).mean() / truth.variance - truth.noise), 0.0),
+        **{name: float(np.mean([getattr(one, name) for one in outcomes])) for name in ("evaluations", "seconds")},
+        "prepare_seconds": float(np.mean([one.seconds for one in made])),
+        "prepare_evaluations": float(np.mean([one.evaluations for one in made])),
+        "reason": outcomes[0].reason,
+        **judge_errors(errors, scale, budget),
+    }
+
+
+def judge_errors(errors: np.ndarray, std_errors: np.ndarray, budget: int) -> dict[str, float]:
+    """Coverage of 95 % t intervals, and where |error| / standard error lies; exact zeros are right."""
+    from scipy import stats
+
+    exact = (std_errors == 0) & (np.abs(errors) <= 1e-9 * np.abs(errors).max() + 1e-12)
+    ratio = np.abs(errors[~exact]) / np.maximum(std_errors[~exact], 1e-300)
+    limit = stats.t.ppf(0.975, (budget - 1) // 2 - 1)
+    return {
+        "coverage": float((ratio <= limit).mean()),
+        "median": float(np.median(ratio)),
+        "p99": float(np.quantile(ratio, 0.99)),
+        "values": int(ratio.size),
+        "exact": float(exact.mean()),
+    }
