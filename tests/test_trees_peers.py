@@ -12,24 +12,24 @@ from treedata import classes, mixed, numeric, score
 from spark_shap import Explainer, MethodError, choice
 from spark_shap.models.trees import read_forest
 
-N_BACKGROUND, N_ROWS = 100, 8
+N_BACKGROUND, N_ROWS = 100, 5
 LIMIT = 1e-5
-BOOSTED = {"n_estimators": 25, "n_jobs": 1}
+BOOSTED = {"n_estimators": 20, "n_jobs": 1}
 XGBOOST = {**BOOSTED, "enable_categorical": True}
 LIGHTGBM = {**BOOSTED, "verbose": -1}
-CATBOOST = {"iterations": 25, "depth": 5, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+CATBOOST = {"iterations": 20, "depth": 5, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
 CATEGORIES = {"cat_features": ["region", "grade", "owner"], "one_hot_max_size": 60}
 SKLEARN = {"n_estimators": 15, "random_state": 0}
-HISTOGRAM = {"max_iter": 25, "random_state": 0}
-
-
-def full(n_rows, seed=0):
-    return np.nan_to_num(numeric(n_rows, seed))
+HISTOGRAM = {"max_iter": 20, "random_state": 0}
 
 
 def coarse(n_rows, seed=0):
     """Missing values, and numbers so short that single precision holds them and the middle of any two."""
     return np.round(64 * numeric(n_rows, seed)) / 64
+
+
+def full(n_rows, seed=0):
+    return np.nan_to_num(coarse(n_rows, seed))
 
 
 def texts(n_rows, seed=0):
@@ -53,8 +53,8 @@ class Case(NamedTuple):
         """The model, the background and the rows."""
         kind = self.kind + ("Classifier" if self.n_classes else "Regressor")
         model = getattr(pytest.importorskip(self.module), kind)(**self.given)
-        # The target of a data set without missing values or with texts is that of the data it is made from.
-        source = {texts: mixed, full: numeric}.get(self.data, self.data)(2000)
+        # With texts for categories the target is that of the categories.
+        source = mixed(2000) if self.data is texts else self.data(2000)
         x = self.data(2000)
         model.fit(x, classes(source, self.n_classes) if self.n_classes else score(source))
         return model, x[:N_BACKGROUND], self.data(N_ROWS, 1)
@@ -68,27 +68,32 @@ class Case(NamedTuple):
 
 
 def cases():
-    """Binary, of three classes, and regression: of numbers with missing values, and with categories.
+    """Regressions, two classes, three classes; numbers with missing values, and categories.
 
     `shap` is False where shap cannot answer: it takes no texts and no pandas categories, only path-dependent values
     of LightGBM's categorical splits, no gradient boosting of scikit-learn with several classes; CatBoost's models
-    of several classes crash its process.
+    of several classes crash its process. It rounds rows to single precision, whatever the model does, and the
+    background not at all, which moves values by up to 4e-3 of scale where a number is next to a threshold: it is
+    asked about numbers that rounding does not change.
     """
+    out = []
     for n in (0, 2, 3):
-        yield Case("xgboost", "XGB", XGBOOST, numeric, n)
-        yield Case("xgboost", "XGB", XGBOOST, mixed, n, shap=False)
-        yield Case("lightgbm", "LGBM", LIGHTGBM, numeric, n)
-        yield Case("lightgbm", "LGBM", LIGHTGBM, mixed, n, shap=False)
-        yield Case("catboost", "CatBoost", CATBOOST, numeric, n, shap=n < 3)
-        yield Case("catboost", "CatBoost", {**CATBOOST, **CATEGORIES}, texts, n, shap=False)
-        yield Case("sklearn.ensemble", "GradientBoosting", SKLEARN, full, n, shap=n < 3)
-        # shap rounds to single precision what this model compares in double: 1e-3 of scale apart on other numbers.
-        yield Case("sklearn.ensemble", "HistGradientBoosting", HISTOGRAM, coarse, n)
-        yield Case("sklearn.ensemble", "HistGradientBoosting", HISTOGRAM, numeric, n, shap=False)
-        yield Case("sklearn.ensemble", "HistGradientBoosting", HISTOGRAM, mixed, n, shap=False)
-        yield Case("sklearn.ensemble", "RandomForest", {**SKLEARN, "max_depth": 8}, numeric, n)
-        yield Case("sklearn.ensemble", "ExtraTrees", {**SKLEARN, "max_depth": 8}, numeric, n)
-        yield Case("sklearn.tree", "DecisionTree", {"random_state": 0, "max_depth": 10}, numeric, n)
+        out += [
+            Case("xgboost", "XGB", XGBOOST, coarse, n),
+            Case("xgboost", "XGB", XGBOOST, mixed, n, shap=False),
+            Case("lightgbm", "LGBM", LIGHTGBM, coarse, n),
+            Case("lightgbm", "LGBM", LIGHTGBM, mixed, n, shap=False),
+            Case("catboost", "CatBoost", CATBOOST, coarse, n, shap=n < 3),
+            Case("catboost", "CatBoost", {**CATBOOST, **CATEGORIES}, texts, n, shap=False),
+            Case("sklearn.ensemble", "GradientBoosting", SKLEARN, full, n, shap=n < 3),
+            Case("sklearn.ensemble", "HistGradientBoosting", HISTOGRAM, coarse, n),
+            Case("sklearn.ensemble", "HistGradientBoosting", HISTOGRAM, mixed, n, shap=False),
+            Case("sklearn.ensemble", "RandomForest", {**SKLEARN, "max_depth": 8}, coarse, n),
+            Case("sklearn.ensemble", "ExtraTrees", {**SKLEARN, "max_depth": 8}, coarse, n),
+            Case("sklearn.tree", "DecisionTree", {"random_state": 0, "max_depth": 10}, coarse, n),
+        ]
+    numbers = [case for case in out if case.data is coarse and case.n_classes == 2]
+    return [*out, *(case._replace(data=numeric, shap=False) for case in numbers)]
 
 
 def name(case):
@@ -127,16 +132,16 @@ def test_values_are_those_of_enumeration_and_of_shap(case):
         np.testing.assert_allclose(found.values, peer, rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case.n_classes == 3 or case.data is coarse], ids=name)
+@pytest.mark.parametrize("case", [case for case in cases() if case.n_classes == 3], ids=name)
 def test_interactions_are_those_of_enumeration(case):
     """shap has no interventional interactions: it says so, and returns other numbers."""
     model, background, x = case.fit()
     given = {"weights": 1.0 + np.arange(N_BACKGROUND) % 3, "output_space": case.space}
     explainer = Explainer(model, background, **given)
     found, values = explainer.interactions(x).values, explainer(x).values
-    enumerated = Explainer(model, background, **given, method="exact").interactions(x[:3]).values
+    enumerated = Explainer(model, background, **given, method="exact").interactions(x[:2]).values
     limit = LIMIT * np.abs(values).max()
-    np.testing.assert_allclose(found[:3], enumerated, rtol=0, atol=limit)
+    np.testing.assert_allclose(found[:2], enumerated, rtol=0, atol=limit)
     np.testing.assert_allclose(found.sum(axis=2), values, rtol=0, atol=limit)
 
 

@@ -161,12 +161,14 @@ def _parts(model: Any) -> Iterator[Any]:
 
 
 def _one_thread(prepared: Prepared) -> None:
-    """Make scikit-learn estimators use one thread: executors already run a worker on every core.
+    """Make scikit-learn style estimators use one thread: executors already run a worker on every core.
 
-    OpenMP and BLAS obey ``OMP_NUM_THREADS``, which Spark sets to ``spark.task.cpus``; ``n_jobs`` does not.
+    OpenMP and BLAS obey ``OMP_NUM_THREADS``, which Spark sets to ``spark.task.cpus``; ``n_jobs`` does not,
+    and to LightGBM even an ``n_jobs`` of None means all cores.
     """
     for part in _parts(_model(prepared)):
-        if hasattr(part, "get_params") and getattr(part, "n_jobs", None) not in (None, 1):
+        greedy = type(part).__module__.startswith("lightgbm.")
+        if hasattr(part, "get_params") and (greedy or getattr(part, "n_jobs", None) not in (None, 1)):
             part.n_jobs = 1
 
 

@@ -187,8 +187,12 @@ def _to_zoned(source: pd.Series, dtype: Any, name: str) -> Converted:
 def _to_category(source: pd.Series, dtype: Any, name: str) -> Converted:  # noqa: ARG001 - one signature
     import pandas as pd
 
-    plain = source.astype(source.cat.categories.dtype) if isinstance(source.dtype, pd.CategoricalDtype) else source
-    codes = dtype.categories.get_indexer(pd.Index(plain))
+    if isinstance(source.dtype, pd.CategoricalDtype):
+        # By the codes: integer categories with a missing value have no column of integers.
+        places = np.append(dtype.categories.get_indexer(source.cat.categories), -1)
+        codes = places[source.cat.codes.to_numpy()]
+    else:
+        codes = dtype.categories.get_indexer(pd.Index(source))
     return pd.Categorical.from_codes(codes, dtype=dtype), (codes < 0) & ~is_missing(source)
 
 

@@ -164,3 +164,12 @@ def test_encoding_takes_every_dtype_and_orders_categories_by_score():
     missing = [[0, 0, 0, 0, 0], [1, 0, 0, 1, 1], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
     assert (np.isnan(out) == np.array(missing, dtype=bool)).all(), "missing and infinite values"
     assert out[0, 1] == out[2, 1] > out[1, 1], "b scores higher than a"
+
+
+def test_integer_categories_with_a_missing_value():
+    kind = pd.CategoricalDtype([30, 10, 20])
+    background = pd.DataFrame({"a": pd.Categorical([10, 20, 30], dtype=kind)})
+    given = pd.DataFrame({"a": pd.Categorical([10, None, 20, 40], categories=[10, 20, 30, 40])})
+    rows, problems = conform(given, background_rows(background).layout)
+    assert list(rows.columns[0].codes) == [1, -1, 2, -1]
+    assert list(problems) == [3], "40 is no category of the background"
