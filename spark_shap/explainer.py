@@ -61,6 +61,10 @@ class Explainer:
     surrogate_evaluations
         Model evaluations spent here, once, on a surrogate that lowers the error of every row; 0 for none,
         None for a number that suits most models (20,000).
+    surrogate_pairs
+        Where the output is a probability the surrogate may have a finer part, whose own values are sampled at no
+        cost in model evaluations: with so many pairs for each pair of the model. 0 leaves it out, 8 suits slow
+        models.
     population
         Rows like those that will be explained, to fit the surrogate on: any number of rows with the
         background's columns. The background's own rows by default. It can only lower errors, not bias values.
@@ -95,6 +99,7 @@ class Explainer:
         n_evaluations: int = 512,
         tolerance: float | str | None = None,
         surrogate_evaluations: int | None = None,
+        surrogate_pairs: int = 4,
         population: Any = None,
         seed: int = 0,
         output_space: str | None = None,
@@ -103,7 +108,7 @@ class Explainer:
         output_names: Sequence[str] | None = None,
         memory_mb: int = 256,
     ) -> None:
-        options = Options(method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations)
+        options = Options(method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations, surrogate_pairs)
         names = None if output_names is None else names_of(output_names)
         on_spark = is_spark_frame(background)
         if not on_spark and (background_size is not None or background_key is not None):
@@ -250,7 +255,12 @@ class Explainer:
         return explain_frame(df, self._prepared, columns=columns, partitions=partitions)
 
     def summarize(
-        self, rows: DataFrame, *, by: str | Sequence[str | Sequence[str]] = (), weight: str | None = None
+        self,
+        rows: DataFrame,
+        *,
+        by: str | Sequence[str | Sequence[str]] = (),
+        weight: str | None = None,
+        sampled_share: float = 1.0,
     ) -> DataFrame:
         """Fold explained rows into per-feature aggregates.
 
@@ -262,6 +272,8 @@ class Explainer:
             Segmentations: each a kept column, or several for their combinations. The whole is always there.
         weight
             Kept column with the rows' weights.
+        sampled_share
+            Share of the portfolio that the rows are a random sample of; 1 where they are all of it.
 
         Returns
         -------
@@ -270,4 +282,4 @@ class Explainer:
         """
         from spark_shap.engine.aggregate import summarize
 
-        return summarize(rows, by=(by,) if isinstance(by, str) else by, weight=weight)
+        return summarize(rows, by=(by,) if isinstance(by, str) else by, weight=weight, sampled_share=sampled_share)

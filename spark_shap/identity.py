@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["background_identity", "run_identifier"]
 
 # They change values.
-_EXPLAIN_KEYS = ("method", "n_evaluations", "tolerance", "surrogate_evaluations", "audit", "target_error", "seed")
+_EXPLAIN_KEYS = (
+    "method",
+    "n_evaluations",
+    "tolerance",
+    "surrogate_evaluations",
+    "surrogate_pairs",
+    "audit",
+    "target_error",
+    "seed",
+)
 
 
 def background_identity(

@@ -224,6 +224,7 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         explain.memory_mb,
         explain.tolerance,
         explain.surrogate_evaluations,
+        explain.surrogate_pairs,
         explain.audit,
     )
     predictor = as_predictor(model, explain.output_space, config.model.output_names)

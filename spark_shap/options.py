@@ -39,6 +39,8 @@ class Options:
     surrogate_evaluations
         Model evaluations that are spent once on fitting a surrogate; 0 for no surrogate, None for a number
         that suits the job.
+    surrogate_pairs
+        Pairs that the surrogate's finer part is asked for each pair of the model, where it has one.
     audit
         ``"rows"`` when every row's values matter, ``"aggregates"`` when only the summary does.
     """
@@ -49,13 +51,19 @@ class Options:
     memory_mb: int = 256
     tolerance: float | str | None = None
     surrogate_evaluations: int | None = None
+    surrogate_pairs: int = 4
     audit: str = "rows"
 
     def __post_init__(self) -> None:
         """Check the values."""
         if self.method not in METHODS:
             raise MethodError(f"method: {self.method!r} is not known; choose one of {', '.join(map(repr, METHODS))}")
-        for name, least in (("n_evaluations", 5), ("memory_mb", 1), ("surrogate_evaluations", 0)):
+        for name, least in (
+            ("n_evaluations", 5),
+            ("memory_mb", 1),
+            ("surrogate_evaluations", 0),
+            ("surrogate_pairs", 0),
+        ):
             value = getattr(self, name)
             if name == "surrogate_evaluations" and value is None:
                 continue

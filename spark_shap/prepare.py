@@ -214,7 +214,14 @@ def prepare(
         method = Sampler(game, reference, options.n_evaluations, options.seed, 1.0, exact_only=name == "exact")
         if name == "sampling":
             method = replace(method, tolerance=parse_tolerance(options.tolerance))
-            tuned = tune(method, rows, predictions, population=population, n_hybrids=_n_hybrids(options, n_rows))
+            tuned = tune(
+                method,
+                rows,
+                predictions,
+                population=population,
+                n_hybrids=_n_hybrids(options, n_rows),
+                refine_pairs=options.surrogate_pairs,
+            )
             method, forecast = tuned.sampler, tuned.forecast
             reason = f"{reason}; {tuned.note}" if tuned.note else reason
     return Prepared(

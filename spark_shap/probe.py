@@ -115,6 +115,6 @@ def _surrogate_seconds(prepared: Prepared, rows: Rows) -> float:
     index, members = pairs.draw(slice(None), slice(None))
     start = perf_counter()
     control = method.control.bind(rows)
-    control.values()
+    control.taken(np.arange(len(rows), dtype=np.uint64), players)
     control.differences(slice(None), index, members)
     return (perf_counter() - start) / len(rows)

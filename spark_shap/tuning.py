@@ -20,7 +20,8 @@ from spark_shap.core.pilot import choose_ridge, pilot_rows, pilot_slopes, run_pi
 from spark_shap.core.precision import fit_variance
 from spark_shap.core.sampling import pairs_within
 from spark_shap.core.strata import BackgroundStrata, bisection_order
-from spark_shap.core.surrogate import default_settings, fit_surrogate
+from spark_shap.core.surrogate import Surrogate, default_settings, fit_surrogate
+from spark_shap.core.surrogate.refinement import fit_refinement
 from spark_shap.models.encoding import fit_encoder
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecast", "Tuned", "tune"]
 
-_PAYS = 0.7  # a surrogate must leave less than this share of what a linear control leaves
+_PAYS = 0.8  # a surrogate must leave less than this share of what a linear control leaves
 _LEAST_HYBRIDS = 200
 
 
@@ -69,6 +70,7 @@ class _Pilot(NamedTuple):
     """Pilot rows with what was asked of them."""
 
     positions: NDArray[np.intp]
+    hashes: NDArray[np.uint64]
     pairs: SampledPairs
     answers: Answers
     totals: NDArray[np.float64]
@@ -89,7 +91,13 @@ class _Setting(NamedTuple):
 
 
 def tune(
-    sampler: Sampler, rows: Rows, predictions: NDArray[np.float64], *, population: Rows | None, n_hybrids: int
+    sampler: Sampler,
+    rows: Rows,
+    predictions: NDArray[np.float64],
+    *,
+    population: Rows | None,
+    n_hybrids: int,
+    refine_pairs: int = 0,
 ) -> Tuned:
     """Set the control variate, the ridge penalty, the order of the background and the variance model.
 
@@ -103,21 +111,21 @@ def tune(
         Rows like those that will be explained; None for the background's own.
     n_hybrids
         Model evaluations to fit a surrogate on; 0 for none.
+    refine_pairs
+        Pairs of the surrogate's finer part, where it has one, for each of the model's; 0 leaves it out.
     """
     if len(rows.columns) < 2 or pairs_within(sampler.n_evaluations) < 2:
         return Tuned(sampler, "", None)
     encoder = fit_encoder(rows, predictions.mean(axis=1))
     setting = _Setting(sampler, rows, encoder, encoder(rows), _pilot(sampler, rows))
     pilot = setting.pilot
-    control, note = _control(setting, population, n_hybrids)
-    differences, totals = pilot.answers.differences, pilot.totals
-    bound = control.bind(rows)
-    # Rounded: an order must not hang on the last bit of a sum.
-    embedding = bound.values().sum(axis=2).astype(np.float32).astype(np.float64)
-    known = bound.take(pilot.positions).values()
-    differences = differences - _answers(control, setting)
-    totals = totals - known.sum(axis=1)
-    strata = BackgroundStrata.build(bisection_order(embedding), sampler.reference.weights)
+    control, note = _control(setting, population, n_hybrids, refine_pairs)
+    strata = BackgroundStrata.build(_order(control, setting), sampler.reference.weights)
+    players = np.ones((len(pilot.positions), len(rows.columns)), dtype=bool)
+    taken = control.bind(setting.pilot_rows).taken(pilot.hashes, players)
+    known = taken.values
+    differences = pilot.answers.differences - _answers(control, setting)
+    totals = pilot.totals - known.sum(axis=1)
     ridge = choose_ridge(pilot.pairs, differences, totals)
     tuned = replace(sampler, control=control, reference=replace(sampler.reference, strata=strata), ridge=ridge)
     usable = np.isfinite(np.concatenate([differences, totals[:, None, :]], axis=1)).all(axis=(1, 2))
@@ -133,10 +141,18 @@ def tune(
 def _pilot(sampler: Sampler, rows: Rows) -> _Pilot:
     positions, hashes = pilot_rows(sampler.seed, len(rows))
     pairs, answers = run_pilot(sampler.game, rows.take(positions), hashes, len(rows))
-    return _Pilot(positions, pairs, answers, answers.predictions - sampler.reference.base_values)
+    return _Pilot(positions, hashes, pairs, answers, answers.predictions - sampler.reference.base_values)
 
 
-def _control(setting: _Setting, population: Rows | None, n_hybrids: int) -> tuple[ControlVariate, str]:
+def _order(control: ControlVariate, setting: _Setting) -> NDArray[np.intp]:
+    """Return background rows in an order in which neighbours have like values."""
+    # Rounded: an order must not hang on the last bit of a sum.
+    return bisection_order(control.bind(setting.rows).values().sum(axis=2).astype(np.float32).astype(np.float64))
+
+
+def _control(
+    setting: _Setting, population: Rows | None, n_hybrids: int, refine_pairs: int
+) -> tuple[ControlVariate, str]:
     """Return what is taken off the model's game, and what to say of it: the best of what there is."""
     linear = _linear(setting)
     plain = _left(None, setting)
@@ -146,9 +162,15 @@ def _control(setting: _Setting, population: Rows | None, n_hybrids: int) -> tupl
     found = _surrogate(setting, population, n_hybrids)
     if isinstance(found, str):
         return linear, f"no surrogate: {found}; a linear control from the pilot leaves {least:.1%} of the variance"
-    share = _left(found, setting) / plain
+    share = fine = _left(found, setting) / plain
     what = f"a surrogate fitted to {n_hybrids:,} evaluations leaves {share:.1%} of the variance"
-    if share < _PAYS * least:
+    if refine_pairs and isinstance(found.surrogate, Surrogate) and found.surrogate.refines:
+        n_pairs = refine_pairs * pairs_within(setting.sampler.n_evaluations)
+        strata = BackgroundStrata.build(_order(found, setting), setting.sampler.reference.weights)
+        found = replace(found, refinement=fit_refinement(found.surrogate, n_pairs, strata, setting.sampler.seed))
+        fine = _left(found, setting) / plain
+        what += f"; its finer part, sampled itself, {fine:.1%}"
+    if fine < _PAYS * least:
         return found, what
     return linear, f"no surrogate: {what}, and a linear control from the pilot {least:.1%} for less"
 

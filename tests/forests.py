@@ -21,7 +21,7 @@ _COLUMNS = {
 
 
 def make_forest(trees, n_features, *, base=(0.0,), single_precision=False):
-    """Trees as nested tuples: a leaf is its outputs, an inner node (test, left, right) with a test of `Forest` fields."""
+    """Trees as nested tuples: a leaf is its outputs, an inner node (fields of `Forest`, left, right)."""
     rows, values, words, roots = [], [], [], []
 
     def add(tree):
@@ -54,13 +54,15 @@ def make_forest(trees, n_features, *, base=(0.0,), single_precision=False):
     )
 
 
-def random_forest(seed, *, n_trees=4, depth=4, n_features=5, n_outputs=1, single_precision=False, kinds="<=,<,cat"):
+def random_forest(
+    seed, *, n_trees=4, depth=4, n_features=5, n_outputs=1, single_precision=False, kinds="<=,<,cat", stop=0.1
+):
     """Trees that test few values of few features, so that paths repeat features and contradict themselves."""
     rng = np.random.default_rng(seed)
     kinds = kinds.split(",")
 
     def grow(level, only):
-        if level == depth or rng.random() < 0.1 * level:
+        if level == depth or rng.random() < stop * level:
             return rng.normal(size=n_outputs) * only
         kind = rng.choice(kinds)
         test = {

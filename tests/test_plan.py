@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, applicants, score
 
+from spark_shap import Explainer
 from spark_shap.models.frames import background_rows
 from spark_shap.models.predictor import as_predictor
 from spark_shap.options import Options
@@ -85,3 +86,27 @@ def test_probe_measures_and_names_what_cannot_be_explained(method: Prepared) -> 
     assert 0 < probe.std_error < 0.2
     plan = make_plan(method, probe, n_rows=100, parallelism=2)
     assert isinstance(plan, Plan)
+
+
+def test_an_explainer_plans_without_explaining(spark):
+    frame = applicants(400)
+    explainer = Explainer(score, frame[FEATURES].head(60), n_evaluations=65, seed=1)
+    plan = explainer.plan(frame)
+    assert (plan.n_rows, plan.parallelism, plan.n_evaluations) == (400, 1, 65)
+    text = "\n".join(plan.lines())
+    for part in ("sampling: ", "a surrogate fitted to 20,000 evaluations leaves", "surrogate ", "microseconds a row"):
+        assert part in text, text
+    found = explainer(frame.head(200), key="id")
+    assert 0.5 < np.median(found.std_errors) / plan.std_error < 2
+    there = explainer.plan(spark.createDataFrame(frame).repartition(3))
+    assert (there.n_rows, there.n_evaluations) == (400, 65)
+    assert there.row_seconds > 0
+
+
+def test_a_plan_under_a_tolerance_expects_fewer_evaluations():
+    frame = applicants(300)
+    loose, tight = (
+        Explainer(score, frame[FEATURES].head(60), n_evaluations=1025, tolerance=limit).plan(frame)
+        for limit in (0.01, 0.0005)
+    )
+    assert loose.n_evaluations < tight.n_evaluations <= 1025

@@ -23,10 +23,10 @@ _STEP = 1.25
 
 
 class AuditCosts(NamedTuple):
-    """Seconds of one core: a row, whatever its evaluations, and an evaluation with all that is done for it."""
+    """What rows and evaluations cost, in any one unit: seconds, or evaluations themselves."""
 
-    row_seconds: float
-    evaluation_seconds: float
+    row: float  # whatever its evaluations
+    evaluation: float  # with all that is done for it
 
 
 class AuditTargets(NamedTuple):
@@ -58,8 +58,8 @@ class AuditPlan:
         Their share of the portfolio; 1 for every row.
     mean_abs_error, top4_error
         Predicted errors, as in `AuditTargets`.
-    seconds
-        Predicted seconds of one core.
+    cost
+        In the unit of the costs given.
     meets
         Whether both errors are within their targets.
     reason
@@ -71,7 +71,7 @@ class AuditPlan:
     share: float
     mean_abs_error: float
     top4_error: float
-    seconds: float
+    cost: float
     meets: bool
     reason: str = ""
 
@@ -82,7 +82,7 @@ class AuditPlan:
         )
         return (
             f"{rows} with {self.n_evaluations} evaluations each (mean |SHAP| off by {self.mean_abs_error:.1%}, top-4 "
-            f"rates by {self.top4_error:.3f}, {self.seconds:,.1f} core seconds)"
+            f"rates by {self.top4_error:.3f}; {self.n_rows * self.n_evaluations:,} evaluations)"
         )
 
 
@@ -97,9 +97,9 @@ class _Planner:
         """Return the plan of so many rows, by the output that is worst off."""
         found = [forecast.errors(n_evaluations, n_rows, self.n_portfolio) for forecast in self.forecasts]
         mean_abs, top4 = (max(errors) for errors in zip(*found, strict=True))
-        seconds = n_rows * (self.costs.row_seconds + n_evaluations * self.costs.evaluation_seconds)
+        cost = n_rows * (self.costs.row + n_evaluations * self.costs.evaluation)
         meets = mean_abs <= self.targets.mean_abs_error and top4 <= self.targets.top4_error
-        return AuditPlan(n_evaluations, n_rows, n_rows / self.n_portfolio, mean_abs, top4, seconds, meets)
+        return AuditPlan(n_evaluations, n_rows, n_rows / self.n_portfolio, mean_abs, top4, cost, meets)
 
     def sample(self, n_evaluations: int) -> AuditPlan:
         """Return the smallest sample within the targets; all rows where none is."""
@@ -135,7 +135,7 @@ def plan_audit(pilot: AuditPilot, *, n_rows: int, costs: AuditCosts, targets: Au
     planner = _Planner(forecasts, n_rows, costs, targets)
     plans = [planner.plan(n_evaluations, n_rows) for n_evaluations in _EVERY_ROW]
     plans += [planner.sample(n_evaluations) for n_evaluations in _SAMPLE]
-    good = sorted((plan for plan in plans if plan.meets), key=lambda plan: plan.seconds)
+    good = sorted((plan for plan in plans if plan.meets), key=lambda plan: plan.cost)
     asked = f"mean |SHAP| within {mean_abs:.1%} and top-4 rates within {top4:.3f}"
     if not good:
         best = min(plans, key=planner.excess)

@@ -8,16 +8,19 @@ a variance that falls with the residual's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from spark_shap.core.surrogate import Surrogate
+from spark_shap.core.surrogate.refinement import Refinement, refine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
 
-__all__ = ["BoundControl", "ControlVariate", "KnownGame"]
+__all__ = ["BoundControl", "ControlVariate", "KnownGame", "Taken"]
 
 
 class KnownGame(Protocol):
@@ -53,6 +56,28 @@ class KnownGame(Protocol):
         ...
 
 
+class Taken(NamedTuple):
+    """What is taken off the model's game for some rows, and put back afterwards.
+
+    Attributes
+    ----------
+    values
+        (n, F, K) Shapley values of what is taken off.
+    variances
+        (n, F, K) of their errors, 0 where they are exact.
+    exact
+        (n, F, K) the exact part of them.
+    """
+
+    values: FloatArray
+    variances: FloatArray
+    exact: FloatArray
+
+    def take(self, index: IntArray) -> Taken:
+        """Return that of a part of the rows."""
+        return Taken(*(part[index] for part in self))
+
+
 @dataclass(frozen=True)
 class BoundControl:
     """The control variate of given rows.
@@ -63,22 +88,35 @@ class BoundControl:
         g, with the background.
     rows
         n rows in its own storage.
+    refinement
+        How the values of a finer surrogate are sampled, which then is what is taken off; or None.
     """
 
     surrogate: KnownGame
     rows: Any
+    refinement: Refinement | None
 
     def take(self, index: IntArray | slice) -> BoundControl:
         """Return that of a part of the rows."""
-        return BoundControl(self.surrogate, self.rows.take(index))
+        return BoundControl(self.surrogate, self.rows.take(index), self.refinement)
 
     def values(self) -> FloatArray:
         """Return the exact Shapley values of g, (n, F, K)."""
         return self.surrogate.values(self.rows)
 
+    def taken(self, row_hashes: HashArray, players: BoolArray) -> Taken:
+        """Return what is taken off rows with (n,) hashes and (n, F) players; other features have 0."""
+        exact = np.where(players[:, :, None], self.values(), 0.0)
+        if self.refinement is None or not isinstance(self.surrogate, Surrogate):
+            return Taken(exact, np.zeros_like(exact), exact)
+        return Taken(*refine(self.surrogate, self.rows, row_hashes, players, self.refinement), exact)
+
     def differences(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
-        """Return the answers of g to pairs of a part of the rows, (n, P, K)."""
-        return self.surrogate.pair_differences(self.rows.take(rows), background_index, members)
+        """Return the answers of what is taken off to pairs of a part of the rows, (n, P, K)."""
+        part = self.rows.take(rows)
+        if self.refinement is None or not isinstance(self.surrogate, Surrogate):
+            return self.surrogate.pair_differences(part, background_index, members)
+        return self.surrogate.pair_answers(part, background_index, members).fine
 
     def sums(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return v(S) + v(complement) of g, (n, P, K)."""
@@ -104,11 +142,14 @@ class ControlVariate:
         g, with the background.
     to_numbers
         Rows to their (n, F) float64 matrix, NaN where a value is missing.
+    refinement
+        How the values of its finer part are sampled, or None.
     """
 
     surrogate: KnownGame
     to_numbers: Callable[[Any], FloatArray]
+    refinement: Refinement | None = None
 
     def bind(self, rows: Any) -> BoundControl:
         """Return the control variate of rows."""
-        return BoundControl(self.surrogate, self.surrogate.encode(self.to_numbers(rows)))
+        return BoundControl(self.surrogate, self.surrogate.encode(self.to_numbers(rows)), self.refinement)

@@ -30,7 +30,7 @@ from spark_shap.core.seeding import round_hashes
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
-    from spark_shap.core.control import BoundControl, ControlVariate
+    from spark_shap.core.control import BoundControl, ControlVariate, Taken
 
 __all__ = ["Sampler"]
 
@@ -46,6 +46,7 @@ class _Part(NamedTuple):
     players: BoolArray
     places: IntArray
     control: BoundControl | None
+    taken: Taken | None
 
     @property
     def n_players(self) -> int:
@@ -53,7 +54,12 @@ class _Part(NamedTuple):
 
     def take(self, index: IntArray) -> _Part:
         control = None if self.control is None else self.control.take(index)
-        return _Part(self.rows.take(index), self.hashes[index], self.players[index], self.places[index], control)
+        taken = None if self.taken is None else self.taken.take(index)
+        return _Part(self.rows.take(index), self.hashes[index], self.players[index], self.places[index], control, taken)
+
+    def residual(self, totals: FloatArray) -> FloatArray:
+        """Return totals (n, K) less what is taken off."""
+        return totals if self.taken is None else totals - self.taken.values.sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -98,19 +104,19 @@ class Sampler:
         n_rows, n_features = players.shape
         n_outputs = self.game.n_outputs
         shape = (n_rows, n_features, n_outputs)
-        control, known = None, None
+        control, taken = None, None
         if self.control is not None and n_rows:
             control = self.control.bind(rows)
-            known = np.where(players[:, :, None], control.values(), 0.0)
+            taken = control.taken(row_hashes, players)
         out = Attributions(
             np.zeros(shape),
             np.zeros(shape),
             np.empty((n_rows, n_outputs)),
             np.zeros(n_rows, dtype=np.intp),
             converged=None if self.tolerance is None else np.ones((n_rows, n_outputs), dtype=bool),
-            known=known,
+            known=None if taken is None else taken.exact.copy(),
         )
-        whole = _Part(rows, row_hashes, players, np.arange(n_rows), control)
+        whole = _Part(rows, row_hashes, players, np.arange(n_rows), control, taken)
         count = players.sum(axis=1)
         for n_players in np.unique(count):
             index = np.flatnonzero(count == n_players)
@@ -159,8 +165,9 @@ class Sampler:
         values, std_errors = sums.estimate(np.arange(n_rows))
         _place(values, part, out.values)
         _place(std_errors, part, out.std_errors)
-        if out.known is not None:
-            out.values[part.places] += out.known[part.places]
+        if part.taken is not None:
+            out.values[part.places] += part.taken.values
+            out.std_errors[part.places] = np.sqrt(out.std_errors[part.places] ** 2 + part.taken.variances)
 
     def _first_pairs(self, part: _Part, out: Attributions) -> tuple[IntArray, IntArray]:
         """Return the rows that are to be sampled, and with how many pairs each begins."""
@@ -171,8 +178,9 @@ class Sampler:
         _note(answers, part, out)
         index = np.setdiff1d(everyone, list(answers.failures))
         limits = self.tolerance.limits(answers.predictions[index] - self.reference.base_values)
-        known = np.zeros((len(index), 1, self.game.n_outputs)) if out.known is None else out.known[part.places[index]]
-        totals = self._residual(part, answers.predictions, out)[index]
+        totals = answers.predictions - self.reference.base_values
+        known = np.zeros((len(index), 1, self.game.n_outputs)) if part.taken is None else part.taken.exact[index]
+        totals = part.residual(totals)[index]
         # The prediction by itself has cost one evaluation.
         return index, self.guess.pairs(totals, known, limits, pairs_within(self.n_evaluations - 1))
 
@@ -182,7 +190,8 @@ class Sampler:
         questions = draw_pairs(bank, self.reference.strata, hashes, players=part.players)
         answers = ask(self.game, part.rows, questions, part.control)
         _note(answers, part, out)
-        return questions.estimate(answers.differences, self._residual(part, answers.predictions, out))
+        totals = answers.predictions - self.reference.base_values
+        return questions.estimate(answers.differences, part.residual(totals))
 
     def _unfinished(
         self, part: _Part, waiting: IntArray, sums: RoundSum, out: Attributions
@@ -192,18 +201,17 @@ class Sampler:
             return waiting[:0], waiting[:0]
         place = part.places[waiting]
         totals = out.predictions[place] - self.reference.base_values
-        met = self.tolerance.met(sums.estimate(waiting)[1], totals)
+        std_errors = sums.estimate(waiting)[1]
+        if part.taken is not None and part.taken.variances.any():
+            own = part.taken.variances[waiting][part.players[waiting]].reshape(std_errors.shape)
+            std_errors = np.sqrt(std_errors**2 + own)
+        met = self.tolerance.met(std_errors, totals)
         out.converged[place] = met
         left = pairs_within(self.n_evaluations - out.n_evaluations[place])
         failed = np.isin(place, list(out.failures))
         pairs = np.minimum(sums.pairs[waiting], left)
         going = ~met.all(axis=1) & ~failed & (pairs >= _LEAST_PAIRS)
         return waiting[going], pairs[going]
-
-    def _residual(self, part: _Part, predictions: FloatArray, out: Attributions) -> FloatArray:
-        """Return the totals (n, K) less what the surrogate accounts for."""
-        totals = predictions - self.reference.base_values
-        return totals if out.known is None else totals - out.known[part.places].sum(axis=1)
 
     def interactions(self, rows: RowBlock, row_hashes: HashArray) -> InteractionValues:
         """Return interaction values of n rows, from the same pairs that `explain` asks within the budget."""
@@ -213,7 +221,7 @@ class Sampler:
         control = None if self.control is None or not n_rows else self.control.bind(rows)
         shape = (n_rows, n_features, n_features, n_outputs)
         out = InteractionValues(np.zeros(shape), np.zeros(shape), found.predictions, found.failures)
-        whole = _Part(rows, row_hashes, players, np.arange(n_rows), control)
+        whole = _Part(rows, row_hashes, players, np.arange(n_rows), control, None)
         for n_players in np.unique(players.sum(axis=1)):
             part = whole.take(np.flatnonzero(players.sum(axis=1) == n_players))
             if n_players > 1:

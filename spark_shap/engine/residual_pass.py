@@ -75,7 +75,8 @@ def local_residuals(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Ite
         values, std_errors, surrogate_values, weights = block_arrays(spec, block)
         values, errors, weights = checked_rows(values, std_errors, weights)
         if surrogate_values is None:
-            surrogate_values = np.full_like(values, np.nan)
+            continue
+        weights = weights * np.isfinite(surrogate_values).any(axis=1)
         known, residuals, sampled = split_values(values, errors, surrogate_values)
         noise = np.where(sampled, errors, 0.0) ** 2
         for key, members in population_keys(block):

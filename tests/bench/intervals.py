@@ -20,7 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
     os.environ[_name] = "1"
 
 import numpy as np  # noqa: E402 - threads are set before numpy is loaded
-from product import Prepared, judge_errors, variants  # noqa: E402
+from product import PLAIN, Prepared, Variant, judge_errors  # noqa: E402
 from tasks import TASKS, Task, make_task  # noqa: E402
 from truth import Truth, find_truth  # noqa: E402
 
@@ -35,6 +35,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="model evaluations a row")
     parser.add_argument("--rows", type=int, default=100, help="rows to explain")
     parser.add_argument("--draws", type=int, default=4, help="sets of draws a row")
+    parser.add_argument(
+        "--surrogate-evaluations", type=int, help="spent once on the surrogate; by default the product's"
+    )
     parser.add_argument("--credit-card", metavar="PATH", help="the credit card clients' CSV file")
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "spark-shap-accuracy")
     parser.add_argument("--quick", action="store_true", help="one task, two budgets: whether it runs")
@@ -46,15 +49,15 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def coverage(task: Task, truth: Truth, budget: int, variant: str, draws: int) -> dict[str, Any]:
+def coverage(task: Task, truth: Truth, budget: int, variant: Variant, draws: int) -> dict[str, Any]:
     n_rows = len(truth.values)
     outcome = Prepared(task, budget, variant, 3).explain(np.tile(task.pool[:n_rows], (draws, 1)))
     errors = outcome.values.reshape(draws, n_rows, -1) - truth.values
     found = judge_errors(errors, outcome.std_errors.reshape(errors.shape), budget)
-    return {"task": task.name, "variant": variant, "budget": budget, **found}
+    return {"task": task.name, "variant": variant.name, "budget": budget, **found}
 
 
-def bias(task: Task, truth: Truth, variant: str) -> dict[str, Any]:
+def bias(task: Task, truth: Truth, variant: Variant) -> dict[str, Any]:
     """z-scores of the mean error; what the spread of few replicates adds to their square is taken out."""
     n_rows = len(truth.values)
     outcome = Prepared(task, _BIAS_BUDGET, variant, 3).explain(np.tile(task.pool[:n_rows], (_REPLICATES, 1)))
@@ -62,7 +65,7 @@ def bias(task: Task, truth: Truth, variant: str) -> dict[str, Any]:
     spread = errors.var(axis=0, ddof=1) / _REPLICATES + truth.noise * truth.variance
     ratio = (errors.mean(axis=0) ** 2)[spread > 0] / spread[spread > 0]
     square = float(ratio.mean()) * (_REPLICATES - 3) / (_REPLICATES - 1)
-    return {"task": task.name, "variant": variant, "mean_square_z": square, "values": int(ratio.size)}
+    return {"task": task.name, "variant": variant.name, "mean_square_z": square, "values": int(ratio.size)}
 
 
 def main() -> None:
@@ -73,12 +76,12 @@ def main() -> None:
     for name in args.tasks:
         task = make_task(name, args.credit_card)
         truth = find_truth(task, task.pool[: args.rows], args.output, quick=args.quick)
-        for variant in variants():
+        for variant in (Variant("surrogate", args.surrogate_evaluations), PLAIN):
             found = [coverage(task, truth, budget, variant, args.draws) for budget in args.budgets]
             result["coverage"] += found
             result["bias"].append(bias(task, truth, variant))
             shown = "".join(f"{one['coverage']:>8.3f}" for one in found)
-            print(f"{task.title:44}{variant:>10}{shown}{result['bias'][-1]['mean_square_z']:>8.2f}", flush=True)
+            print(f"{task.title:44}{variant.name:>10}{shown}{result['bias'][-1]['mean_square_z']:>8.2f}", flush=True)
         (args.output / "coverage.json").write_text(json.dumps(result, indent=1))
     outside = [one for one in result["coverage"] if not LOW <= one["coverage"] <= HIGH]
     for one in outside:

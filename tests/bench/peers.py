@@ -108,10 +108,11 @@ def _sampling(model: Counter, background: np.ndarray, setting: dict[str, Any], _
 
 
 def _permutation_settings(budget: int, n_features: int) -> Iterator[dict[str, Any]]:
+    """Sizes beyond the budget too: rows that share values with the background take fewer evaluations."""
     walk = 2 * n_features + 1
     for size in _FINE_SIZES:
-        if size * walk <= _OVER * budget:
-            yield {"background": size, "permutations": int(_OVER * budget // (size * walk))}
+        if size * walk <= 2.5 * budget:
+            yield {"background": size, "permutations": max(1, int(_OVER * budget // (size * walk)))}
 
 
 def _permutation(model: Counter, background: np.ndarray, setting: dict[str, Any], seed: int) -> Any:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _OURS = {"spark-shap surrogate": "#c1272d", "spark-shap plain": "#e8853b"}
 _PEERS = ("#1f4e79", "#3a7d44", "#6a4c93", "#808080", "#2a9d8f", "#8d6e63", "#5c6bc0", "#9e9d24", "#455a64")
+_TOP = 5.0  # an error of five times the values' variance is no estimate
 _AXES = {"evaluations": "model evaluations a row", "seconds": "seconds a row, one core"}
 
 
@@ -19,7 +20,7 @@ def draw(tasks: list[dict[str, Any]], records: list[dict[str, Any]], folder: Pat
     matplotlib.use("Agg")
     paths = []
     methods = list(dict.fromkeys(one["method"] for one in records))
-    methods.sort(key=lambda name: (name not in _OURS, name))
+    methods.sort(key=lambda name: (name not in _OURS, name == "spark-shap plain", name))
     peers = [name for name in methods if name not in _OURS]
     colours = {**_OURS, **{name: _PEERS[place % len(_PEERS)] for place, name in enumerate(peers)}}
     for axis, label in _AXES.items():
@@ -48,14 +49,13 @@ def _figure(
             points = sorted(
                 (one[axis], one["nmse"])
                 for one in records
-                if one["task"] == task["name"] and one["method"] == method and one["nmse"] > 0
+                if one["task"] == task["name"] and one["method"] == method and 0 < one["nmse"] < _TOP
             )
             if points:
                 style = {"lw": 2.2, "marker": "o", "zorder": 3} if method in _OURS else {"lw": 1.1, "marker": "."}
                 panel.plot(*zip(*points, strict=True), color=colours[method], label=method, **style)
         panel.set(xscale="log", yscale="log", title=task["title"], xlabel=label, ylabel="nMSE")
         panel.title.set_size(10)
-        panel.set_ylim(top=min(panel.get_ylim()[1], 5.0))
         panel.grid(True, which="major", alpha=0.3)
     for panel in panels.flat[len(tasks) :]:
         panel.axis("off")

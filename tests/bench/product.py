@@ -6,10 +6,9 @@ when nobody else uses the machine.
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,16 +16,15 @@ if TYPE_CHECKING:
     from tasks import Task
     from truth import Truth
 
-VARIANTS = {"surrogate": {}, "plain": {"surrogate_evaluations": 0}}
-"""With all that the product has, and without a surrogate."""
+
+class Variant(NamedTuple):
+    """A way to run the product: its name and the model evaluations spent on a surrogate, None for the default."""
+
+    name: str
+    surrogate_evaluations: int | None
 
 
-def variants() -> list[str]:
-    """Return the variants that this version of the product has."""
-    from spark_shap import Explainer
-
-    known = inspect.signature(Explainer.__init__).parameters
-    return [name for name, options in VARIANTS.items() if name == "plain" or "surrogate_evaluations" in known]
+PLAIN = Variant("plain", 0)
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,9 @@ class Outcome:
 class Prepared:
     """An explainer of a task at a budget; the population is the portfolio that the rows come from."""
 
-    def __init__(self, task: Task, n_evaluations: int, variant: str, seed: int) -> None:
+    def __init__(self, task: Task, n_evaluations: int, variant: Variant, seed: int) -> None:
         from spark_shap import Explainer
 
-        known = inspect.signature(Explainer.__init__).parameters
         self.asked = 0
 
         def model(rows: Any) -> np.ndarray:
@@ -54,7 +51,6 @@ class Prepared:
             self.asked += len(rows)
             return task.predict(rows)
 
-        options: dict[str, Any] = {"population": task.as_taken(task.pool), **VARIANTS[variant]}
         start = time.process_time()
         self.explainer = Explainer(
             model,
@@ -62,7 +58,8 @@ class Prepared:
             n_evaluations=n_evaluations,
             seed=seed,
             method="sampling",
-            **{name: value for name, value in options.items() if name in known},
+            population=task.as_taken(task.pool),
+            surrogate_evaluations=variant.surrogate_evaluations,
         )
         self.seconds = time.process_time() - start
         self.evaluations = self.asked
@@ -78,7 +75,7 @@ class Prepared:
 
 
 def measure(
-    task: Task, truth: Truth, budget: int, variant: str, *, seeds: int = 2, replicates: int = 2
+    task: Task, truth: Truth, budget: int, variant: Variant, *, seeds: int = 2, replicates: int = 2
 ) -> dict[str, Any]:
     """Explain the rows with several seeds, several draws each, and compare with the truth."""
     n_rows = len(truth.values)
@@ -90,7 +87,7 @@ def measure(
     scale = np.stack([one.std_errors.reshape(replicates, n_rows, -1) for one in outcomes])
     return {
         "task": task.name,
-        "method": f"spark-shap {variant}",
+        "method": f"spark-shap {variant.name}",
         "budget": budget,
         # The truth's own error is in the differences and not in the product's.
         "nmse": max(float((errors**2).mean() / truth.variance - truth.noise), 0.0),

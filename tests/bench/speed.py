@@ -9,6 +9,7 @@ from peers import PEERS, run_peer
 from product import Prepared
 
 if TYPE_CHECKING:
+    from product import Variant
     from tasks import Task
     from truth import Truth
 
@@ -16,13 +17,13 @@ EVALUATIONS = 1281
 _LADDER = sorted({2 * round(2 ** (step / 8)) + 1 for step in range(8, 90)})  # each about 9 % more, from 5 on
 
 
-def race(task: Task, truth: Truth, variant: str, *, n_timed: int = 2000) -> dict[str, Any]:
+def race(task: Task, truth: Truth, variant: Variant, *, n_timed: int = 2000) -> dict[str, Any]:
     """Find the product's smallest budget with an error no larger than the peer's, and time both."""
     n_rows = len(truth.values)
     peer = PEERS["shap.SamplingExplainer"]
     run = run_peer(task, peer, {"nsamples": (EVALUATIONS - 1) // 2}, task.pool[:n_rows], 5)
     target = float(((run.values - truth.values) ** 2).mean() / truth.variance)
-    out = {"task": task.name, "kind": task.kind, "variant": variant, "target": target, "peer_seconds": run.seconds}
+    out = {"task": task.name, "kind": task.kind, "variant": variant.name, "target": target, "peer_seconds": run.seconds}
     prepared, budget, error = _reach(task, truth, variant, target)
     if prepared is None:
         return {**out, "budget": None, "ratio": 0.0}
@@ -39,7 +40,7 @@ def race(task: Task, truth: Truth, variant: str, *, n_timed: int = 2000) -> dict
     }
 
 
-def _reach(task: Task, truth: Truth, variant: str, target: float) -> tuple[Prepared | None, int, float]:
+def _reach(task: Task, truth: Truth, variant: Variant, target: float) -> tuple[Prepared | None, int, float]:
     """Guess from one measurement by error ~ 1 / evaluations, then climb until draws of their own confirm the target."""
     guess = 65 * _error(Prepared(task, 65, variant, 0), truth, 0) / target
     for budget in _LADDER[max(0, int(np.searchsorted(_LADDER, guess)) - 1) :]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Record = dict[str, Any]
 
@@ -47,7 +50,7 @@ def ours(records: list[Record], task: str, budget: int, variant: str) -> Record 
     return next((one for one in records if (one["task"], one["budget"], one["method"]) == wanted), None)
 
 
-def error_targets(tasks: list[Record], records: list[Record], variants: list[str]) -> list[Target]:
+def error_targets(tasks: list[Record], records: list[Record], variants: Sequence[str]) -> list[Target]:
     """Targets of errors at 257 and 1,025 evaluations, against either kind of best peer."""
     found = []
     for task in tasks:
@@ -73,7 +76,7 @@ def speed_targets(races: list[Record]) -> list[Target]:
     ]
 
 
-def error_table(tasks: list[Record], records: list[Record], budgets: list[int], variants: list[str]) -> list[str]:
+def error_table(tasks: list[Record], records: list[Record], budgets: list[int], variants: Sequence[str]) -> list[str]:
     """One line a task and budget: errors of the product and of the best peers."""
     lines = [
         f"{'nMSE: mean squared error / variance of the true values':56}"

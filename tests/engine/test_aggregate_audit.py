@@ -56,6 +56,16 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
     return np.array([[row[name] for name in FEATURES] for row in column.to_pylist()])
 
 
+def struct_with_nulls(matrix: np.ndarray) -> pa.StructArray:
+    arrays = [pa.array(column, from_pandas=True) for column in matrix.T]
+    return pa.StructArray.from_arrays(arrays, names=list(FEATURES))
+
+
+def merged_residuals(table: pa.Table) -> list[dict[str, Any]]:
+    merged = merge_residual_batches(local_residuals(SPEC, table.to_batches()))
+    return [row for batch in merged for row in batch.to_pylist()]
+
+
 def keyed(table: pa.Table) -> dict[tuple[Any, ...], dict[str, Any]]:
     names = [n for n in ("run_id", "segment_by", "segment", "output", "feature") if n in table.column_names]
     return {tuple(row[n] for n in names): row for row in table.to_pylist()}
@@ -176,6 +186,22 @@ def test_a_run_without_exact_parts_is_not_touched_by_one_that_has_them() -> None
     for name, alone in (("light", table), ("full", other.drop_columns(["surrogate_values"]))):
         part = found.filter(pa.array([one == name for one in found["run_id"].to_pylist()])).drop_columns(["run_id"])
         assert_same(part, summarize_table(alone, by=["region"]), rtol=1e-6)  # models are rounded to 7 digits
+
+
+def test_what_was_not_split_says_nothing_of_residuals() -> None:
+    table, half = attributions(400), np.arange(400) % 2 == 0
+    known = matrix(table["surrogate_values"])
+    holes = table.set_column(6, "surrogate_values", struct(known, pa.float64(), mask=half))
+    models, alone = table_models(SPEC, holes), table_models(SPEC, table.filter(pa.array(~half)))
+    for key, model in models.items():
+        np.testing.assert_allclose(model.ratio, alone[key].ratio, rtol=1e-6)
+        np.testing.assert_allclose(model.magnitude, alone[key].magnitude, rtol=1e-6)
+    known[:, 2] = np.where(half, np.nan, known[:, 2])
+    partly = table.set_column(6, "surrogate_values", struct_with_nulls(known))
+    ratios = [
+        {row["output"]: row["excess"][2] / row["noise"][2] for row in merged_residuals(one)} for one in (holes, partly)
+    ]
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-9)
 
 
 def test_rows_with_an_error_and_rows_of_no_weight_do_not_count_in_either_pass() -> None:

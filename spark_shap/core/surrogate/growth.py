@@ -1,6 +1,7 @@
 """Growing oblivious trees: the kernels that choose cuts and fill leaves, in numpy.
 
-Residuals are integers, so that sums over rows are exact in any order and `growth_compiled` grows the same trees.
+Residuals are integers, so that sums over rows are exact in any order, and scores are taken in the same order and
+precision by `growth_compiled`: both grow the same trees.
 """
 
 from __future__ import annotations
@@ -14,55 +15,67 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import FloatArray
 
-__all__ = ["best_cut", "leaf_sums", "take_off"]
+__all__ = ["choose_cuts", "leaf_sums", "take_off"]
 
 
-def best_cut(
-    bins: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
-    residuals: NDArray[np.int32],
-    shape: tuple[int, int],
-    penalty: float,
-) -> tuple[int, int]:
-    """Return the feature and the cut that lower the squared residuals most, all leaves being cut alike.
+def choose_cuts(
+    bins: NDArray[np.uint8], residuals: NDArray[np.int32], shape: tuple[int, int], penalty: float
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Return the features (depth,) and cuts (depth,) that lower the squared residuals most, level by level.
 
     Parameters
     ----------
     bins
         (F, n) uint8.
-    codes
-        (n,) uint8 present leaf of each row.
     residuals
         (K, n) int32.
     shape
-        Numbers of leaves and of bins.
+        Depth, and number of bins.
     penalty
         Rows with residual 0 that are added to each leaf.
     """
-    n_leaves, n_bins = shape
-    n_features, base = len(bins), codes.astype(np.intp) * n_bins
-    counts = np.empty((n_features, n_leaves, n_bins))
-    sums = np.empty((len(residuals), n_features, n_leaves, n_bins))
+    depth, n_bins = shape
+    features, cuts = np.zeros(depth, dtype=np.int32), np.zeros(depth, dtype=np.uint8)
+    codes = np.zeros(bins.shape[1], dtype=np.uint8)
     weights = residuals.astype(np.float64)
+    for level in range(depth):
+        score = _scores(bins, codes, weights, (2**level, n_bins), np.float32(penalty))
+        feature, cut = np.unravel_index(score.argmax(), score.shape)
+        features[level], cuts[level] = feature, cut
+        codes |= np.left_shift(bins[feature] > cut, level, dtype=np.uint8)
+    return features, cuts
+
+
+def _scores(
+    bins: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    weights: NDArray[np.float64],
+    shape: tuple[int, int],
+    penalty: np.float32,
+) -> NDArray[np.float32]:
+    """Return (F, bins - 1) what a cut of all leaves at each feature and bin would explain."""
+    n_leaves, n_bins = shape
+    base = codes.astype(np.intp) * n_bins
+    counts = np.empty((len(bins), *shape))
+    sums = np.empty((len(weights), len(bins), *shape))
     for feature, column in enumerate(bins):
-        cell = base + column
-        counts[feature] = np.bincount(cell, minlength=n_leaves * n_bins).reshape(shape)
+        cells = base + column
+        counts[feature] = np.bincount(cells, minlength=n_leaves * n_bins).reshape(shape)
         for output, weight in enumerate(weights):
-            sums[output, feature] = np.bincount(cell, weight, n_leaves * n_bins).reshape(shape)
-    return _highest(sums.cumsum(axis=3), counts.cumsum(axis=2), penalty)
+            sums[output, feature] = np.bincount(cells, weight, n_leaves * n_bins).reshape(shape)
+    low, high = _sides(counts)
+    sides = [_sides(output) for output in sums]
+    scores = np.zeros((len(bins), n_bins - 1), dtype=np.float32)
+    for leaf in range(n_leaves):  # one by one, so that the compiled kernel rounds alike
+        for below, above in sides:
+            scores += below[:, leaf] ** 2 / (low[:, leaf] + penalty) + above[:, leaf] ** 2 / (high[:, leaf] + penalty)
+    return scores
 
 
-def _highest(sums: FloatArray, counts: FloatArray, penalty: float) -> tuple[int, int]:
-    score = np.zeros((counts.shape[0], counts.shape[2] - 1))
-    for leaf in range(counts.shape[1]):  # in this order, so that the compiled kernel rounds alike
-        low = counts[:, leaf, :-1]
-        high = counts[:, leaf, -1:] - low
-        for output in sums:
-            below = output[:, leaf, :-1]
-            above = output[:, leaf, -1:] - below
-            score += below * below / (low + penalty) + above * above / (high + penalty)
-    feature, cut = np.unravel_index(score.argmax(), score.shape)
-    return int(feature), int(cut)
+def _sides(cells: FloatArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (F, leaves, bins - 1) the sums up to each bin, and those beyond it."""
+    below = cells.cumsum(axis=2)
+    return below[:, :, :-1].astype(np.float32), (below[:, :, -1:] - below[:, :, :-1]).astype(np.float32)
 
 
 def leaf_sums(

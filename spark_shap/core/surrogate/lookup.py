@@ -1,12 +1,12 @@
 """What trees say of rows: the kernels that read tables by code, in numpy.
 
-Sums over trees are sums of integers, so `lookup_compiled` gives the same numbers to the last bit, and a row's cannot
-depend on the rows beside it.
+All sums are sums of integers, so `lookup_compiled` gives the same numbers to the last bit, and a row's cannot depend
+on the rows beside it. Two outputs share a 64-bit word, see `words`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,28 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import BoolArray, IntArray
 
-__all__ = ["codes_of_bins", "pair_sums", "sums", "value_sums"]
+__all__ = ["Tables", "codes_of_bins", "pair_words", "value_sums", "words_of_codes"]
 
 _PAIRS = 2**16
+
+
+class Tables(NamedTuple):
+    """What a pair's answer is read from.
+
+    Attributes
+    ----------
+    leaves
+        (T, W, L) int64 words.
+    features, bits
+        (T, depth) int64 and uint8: the slots of each tree, and the bits of a code that they own.
+    functions
+        (A,) int64 features with a function of their own.
+    """
+
+    leaves: NDArray[np.int64]
+    features: NDArray[np.int64]
+    bits: NDArray[np.uint8]
+    functions: NDArray[np.int64]
 
 
 def codes_of_bins(bins: NDArray[np.uint8], features: NDArray[np.int32], cuts: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -29,12 +48,12 @@ def codes_of_bins(bins: NDArray[np.uint8], features: NDArray[np.int32], cuts: ND
     return np.ascontiguousarray(codes.T)
 
 
-def sums(codes: NDArray[np.uint8], leaves: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Return the sums (n, K) of the leaves (T, L, K) that codes (n, T) name."""
-    out = np.zeros((len(codes), leaves.shape[2]), dtype=np.int64)
+def words_of_codes(codes: NDArray[np.uint8], leaves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the sums (n, W) of the leaves (T, W, L) that codes (n, T) name."""
+    out = np.zeros((leaves.shape[1], len(codes)), dtype=np.int64)
     for tree, table in enumerate(leaves):
-        out += table[codes[:, tree]]
-    return out
+        out += table.take(codes[:, tree], axis=1)
+    return np.ascontiguousarray(out.T)
 
 
 def value_sums(
@@ -49,66 +68,83 @@ def value_sums(
     return np.ascontiguousarray(out.transpose(1, 0, 2))
 
 
-def pair_sums(
+def pair_words(
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
     background_index: IntArray,
     members: BoolArray,
-    leaves: NDArray[np.int16],
-    slots: tuple[NDArray[np.int32], NDArray[np.uint8]],
-    sign: int,
-) -> NDArray[np.int64]:
-    """Return sums of leaves at the hybrid of each pair plus ``sign`` times those at its mirror image, (n, P, K).
+    tables: Tables,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sums (n, P, W) at both hybrids of each pair: x on the coalition, and z on the coalition.
 
-    With codes x and z and a coalition's bits m, the hybrid's code is ``z ^ d`` and its mirror image's ``x ^ d``,
-    where ``d = (x ^ z) & m``.
+    With codes x and z and a coalition's bits m, the hybrids' codes are ``z ^ d`` and ``x ^ d``, where
+    ``d = (x ^ z) & m``.
 
     Parameters
     ----------
     codes
         Those of the rows (n, T) and of the background rows (B, T).
+    parts
+        Words of the functions' values at the rows (n, A, W) and at the background rows (B, A, W).
     background_index
         (n, P) background row of each pair.
     members
-        (n, F, P) bool: x's features.
-    leaves
-        (T, L, K).
-    slots
-        Features (T, depth) and the bits that they own (T, depth).
-    sign
-        1 or -1.
+        (n, F, P) bool.
+    tables
+        Leaves and what their codes are made of.
     """
     n_rows, n_pairs = background_index.shape
-    out = np.zeros((n_rows, n_pairs, leaves.shape[2]), dtype=np.int64)
+    out = np.empty((2, n_rows, n_pairs, tables.leaves.shape[1]), dtype=np.int64)
     step = max(1, _PAIRS // max(1, n_pairs))
     for start in range(0, n_rows, step):
         rows = slice(start, start + step)
-        part = (codes[0][rows], codes[1])
-        out[rows] = _pair_sums(part, background_index[rows], members[rows], leaves, slots, sign)
-    return out
+        index, on = background_index[rows], np.ascontiguousarray(members[rows].transpose(1, 0, 2))
+        total = _of_functions(parts[0][rows], parts[1], index, on, tables.functions)
+        _add_trees(total, (codes[0][rows], codes[1]), index, on, tables)
+        out[:, rows] = total.transpose(0, 2, 3, 1)
+    return out[0], out[1]
 
 
-def _pair_sums(
+def _of_functions(
+    of_rows: NDArray[np.int64],
+    of_background: NDArray[np.int64],
+    index: IntArray,
+    on: BoolArray,
+    functions: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the functions' sums at both hybrids, (2, W, n, P)."""
+    total = np.empty((2, of_rows.shape[2], *index.shape), dtype=np.int64)
+    for word in range(of_rows.shape[2]):
+        hybrid, mirror = total[:, word]
+        x, z = of_rows[:, :, word], of_background[:, :, word].T.copy()
+        hybrid[:] = z.sum(axis=0).take(index)
+        mirror[:] = x.sum(axis=1)[:, None]
+        for place, feature in enumerate(functions):
+            moved = (x[:, place, None] - z[place].take(index)) * on[feature]
+            hybrid += moved
+            mirror -= moved
+    return total
+
+
+def _add_trees(
+    total: NDArray[np.int64],
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-    background_index: IntArray,
-    members: BoolArray,
-    leaves: NDArray[np.int16],
-    slots: tuple[NDArray[np.int32], NDArray[np.uint8]],
-    sign: int,
-) -> NDArray[np.int32]:
-    by_feature = np.negative(members.transpose(1, 0, 2).astype(np.uint8), order="C")  # 0 or 255
+    index: IntArray,
+    on: BoolArray,
+    tables: Tables,
+) -> None:
+    """Add the trees' sums to those at both hybrids, (2, W, n, P)."""
+    by_feature = np.negative(on.view(np.uint8))  # 0 or 255
     background = np.ascontiguousarray(codes[1].T)
-    total = np.zeros((leaves.shape[2], *background_index.shape), dtype=np.int32)
-    mask = np.empty(background_index.shape, dtype=np.uint8)
-    for tree, (features, owned) in enumerate(zip(*slots, strict=True)):
+    mask = np.empty(index.shape, dtype=np.uint8)
+    for tree, (features, owned) in enumerate(zip(tables.features, tables.bits, strict=True)):
         mask[:] = 0
         for feature, bits in zip(features, owned, strict=True):
             if bits:
                 mask |= by_feature[feature] & bits
         x = codes[0][:, tree, None]
-        z = background[tree].take(background_index)
+        z = background[tree].take(index)
         mask &= x ^ z
-        hybrid, mirror = z ^ mask, x ^ mask
-        for output, table in enumerate(leaves[tree].T.astype(np.int32)):
-            total[output] += table.take(hybrid)
-            total[output] += (sign * table).take(mirror)
-    return np.ascontiguousarray(total.transpose(1, 2, 0))
+        for end, code in enumerate((z ^ mask, x ^ mask)):
+            for word, table in enumerate(tables.leaves[tree]):
+                total[end, word] += table.take(code)

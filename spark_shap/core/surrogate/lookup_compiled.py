@@ -9,8 +9,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import AnyArray
+    from spark_shap.core.surrogate.lookup import Tables
 
-__all__ = ["codes_of_bins", "pair_sums", "sums", "value_sums"]
+__all__ = ["codes_of_bins", "pair_words", "value_sums", "words_of_codes"]
 
 _ROWS = 64
 
@@ -39,18 +40,16 @@ def codes_of_bins(bins: AnyArray, features: AnyArray, cuts: AnyArray) -> AnyArra
 
 
 @numba.njit(cache=True, nogil=True)
-def sums(codes: AnyArray, leaves: AnyArray) -> AnyArray:
-    """See `lookup.sums`."""
+def words_of_codes(codes: AnyArray, leaves: AnyArray) -> AnyArray:
+    """See `lookup.words_of_codes`."""
     n_rows, n_trees = codes.shape
-    n_leaves, n_outputs = leaves.shape[1:]
-    table = leaves.reshape(-1)
-    out = np.zeros((n_rows, n_outputs), np.int64)
+    out = np.zeros((n_rows, leaves.shape[1]), np.int64)
     for row in range(n_rows):
-        for output in range(n_outputs):
+        for word in range(leaves.shape[1]):
             total = 0
             for tree in range(n_trees):
-                total += table[np.uint64((tree * n_leaves + codes[row, tree]) * n_outputs + output)]
-            out[row, output] = total
+                total += leaves[tree, word, codes[row, tree]]
+            out[row, word] = total
     return out
 
 
@@ -78,50 +77,76 @@ def value_sums(codes: AnyArray, tables: AnyArray, features: AnyArray, n_features
 
 
 @numba.njit(cache=True, nogil=True)
-def pair_sums(
+def pair_words(
     codes: tuple[AnyArray, AnyArray],
+    parts: tuple[AnyArray, AnyArray],
     background_index: AnyArray,
     members: AnyArray,
-    leaves: AnyArray,
-    slots: tuple[AnyArray, AnyArray],
-    sign: int,
-) -> AnyArray:
-    """See `lookup.pair_sums`.
+    tables: Tables,
+) -> tuple[AnyArray, AnyArray]:
+    """See `lookup.pair_words`.
 
-    Tree by tree and pairs innermost: what the inner loops read stays in the first-level cache. Unsigned indices
-    spare the test for negative ones.
+    Tree by tree and pairs innermost: what the inner loops read stays in the first-level cache.
     """
-    of_rows, background = codes[0], codes[1].T.copy()
-    features, owned = slots[0].astype(np.uint64), slots[1]
     n_rows, n_pairs = background_index.shape
-    n_trees, n_leaves, n_outputs = leaves.shape
-    table = leaves.transpose(0, 2, 1).copy().reshape(-1)
-    out = np.empty((n_rows, n_pairs, n_outputs), np.int64)
+    n_words = tables.leaves.shape[1]
+    of_background = codes[1].T.copy()
+    functions = parts[1].transpose(1, 2, 0).copy()
+    everything = functions.sum(axis=0)
+    hybrids = np.empty((n_rows, n_pairs, n_words), np.int64)
+    mirrors = np.empty((n_rows, n_pairs, n_words), np.int64)
     on = np.empty((members.shape[1], n_pairs), np.uint8)
-    index, total = np.empty(n_pairs, np.uint64), np.empty((n_outputs, n_pairs), np.int32)
-    hybrid, mirror = np.empty(n_pairs, np.uint8), np.empty(n_pairs, np.uint8)
-    factor = np.int32(sign)
+    index = np.empty(n_pairs, np.uint64)
+    hybrid, mirror = np.empty((n_words, n_pairs), np.int64), np.empty((n_words, n_pairs), np.int64)
     for row in range(n_rows):
         on[:] = np.where(members[row], np.uint8(255), np.uint8(0))
         index[:] = background_index[row]
-        total[:] = 0
-        for tree in range(n_trees):
-            hybrid[:] = 0
-            for slot in range(features.shape[1]):
-                bits, feature = owned[tree, slot], features[tree, slot]
-                for pair in range(n_pairs):
-                    hybrid[pair] |= on[feature, np.uint64(pair)] & bits
-            x, at = of_rows[row, tree], np.uint64(tree)
+        for word in range(n_words):
             for pair in range(n_pairs):
-                mirror[pair] = background[at, index[pair]]
+                hybrid[word, pair] = everything[word, index[pair]]
+            mirror[word] = parts[0][row, :, word].sum()
+        _add_functions(hybrid, mirror, parts[0][row], functions, on, index, tables.functions)
+        _add_trees(hybrid, mirror, codes[0][row], of_background, on, index, tables)
+        hybrids[row], mirrors[row] = hybrid.T, mirror.T
+    return hybrids, mirrors
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_functions(
+    hybrid: AnyArray, mirror: AnyArray, x: AnyArray, z: AnyArray, on: AnyArray, index: AnyArray, functions: AnyArray
+) -> None:
+    n_words, n_pairs = hybrid.shape
+    for place in range(len(functions)):
+        members = on[functions[place]]
+        for word in range(n_words):
+            value, others = x[place, word], z[place, word]
             for pair in range(n_pairs):
-                moved = (x ^ mirror[pair]) & hybrid[pair]
-                hybrid[pair] = mirror[pair] ^ moved
-                mirror[pair] = x ^ moved
-            for output in range(n_outputs):
-                start = (tree * n_outputs + output) * n_leaves
-                for pair in range(n_pairs):
-                    there = np.int32(table[np.uint64(start + mirror[pair])])
-                    total[output, pair] += np.int32(table[np.uint64(start + hybrid[pair])]) + factor * there
-        out[row] = total.T
-    return out
+                moved = (value - others[index[pair]]) if members[pair] else 0
+                hybrid[word, pair] += moved
+                mirror[word, pair] -= moved
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_trees(
+    hybrid: AnyArray, mirror: AnyArray, x: AnyArray, z: AnyArray, on: AnyArray, index: AnyArray, tables: Tables
+) -> None:
+    n_words, n_pairs = hybrid.shape
+    here, there = np.empty(n_pairs, np.uint8), np.empty(n_pairs, np.uint8)
+    for tree in range(len(x)):
+        here[:] = 0
+        for slot in range(tables.features.shape[1]):
+            bits, members = tables.bits[tree, slot], on[tables.features[tree, slot]]
+            for pair in range(n_pairs):
+                here[pair] |= members[pair] & bits
+        code, others = x[tree], z[tree]
+        for pair in range(n_pairs):
+            there[pair] = others[index[pair]]
+        for pair in range(n_pairs):
+            moved = (code ^ there[pair]) & here[pair]
+            here[pair] = there[pair] ^ moved
+            there[pair] = code ^ moved
+        for word in range(n_words):
+            leaves = tables.leaves[tree, word]
+            for pair in range(n_pairs):
+                hybrid[word, pair] += leaves[here[pair]]
+                mirror[word, pair] += leaves[there[pair]]

@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spark_shap.core import accelerate
+from spark_shap.core.surrogate.lookup import Tables
 from spark_shap.core.surrogate.tables import FixedPoint, code_weights, interaction_tables, slot_pairs, value_tables
+from spark_shap.core.surrogate.words import pack, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.surrogate.additive import Additive
     from spark_shap.core.surrogate.binning import Binning
+    from spark_shap.core.surrogate.links import Link
     from spark_shap.core.surrogate.trees import ObliviousTrees
 
-__all__ = ["Encoded", "Surrogate", "bind_background"]
+__all__ = ["Encoded", "Form", "PairAnswers", "Surrogate"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,12 @@ class Encoded:
     ----------
     codes
         (n, T) uint8 the leaf of each tree.
+    parts
+        (n, A, W) int64 words of the functions of single features.
     """
 
     codes: NDArray[np.uint8]
+    parts: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -40,7 +47,97 @@ class Encoded:
 
     def take(self, index: IntArray | slice) -> Encoded:
         """Return a part of the rows."""
-        return Encoded(self.codes[index])
+        return Encoded(self.codes[index], self.parts[index])
+
+
+class PairAnswers(NamedTuple):
+    """Answers to pairs, (n, P, K) each: g(x on S, z elsewhere) - g(z on S, x elsewhere).
+
+    Attributes
+    ----------
+    fine
+        Of the fine surrogate.
+    coarse
+        Of the one whose Shapley values are exact.
+    """
+
+    fine: FloatArray
+    coarse: FloatArray
+
+
+@dataclass(frozen=True)
+class Form:
+    """What was fitted: sums of functions and trees, of one output a column.
+
+    With a link there are 2 K columns: first the K margins of the fine surrogate, then the K outputs of the exact one.
+
+    Attributes
+    ----------
+    binning
+        Borders of the F features.
+    additive
+        Functions of single features.
+    trees
+        The trees.
+    units, offset
+        (K or 2 K,) what 1 means in functions and leaves, and what is added.
+    link
+        Makes outputs of the margins, or None.
+    """
+
+    binning: Binning
+    additive: Additive
+    trees: ObliviousTrees
+    units: FloatArray
+    offset: FloatArray
+    link: Link | None
+
+    @property
+    def n_columns(self) -> int:
+        """Columns: K, or 2 K with a link."""
+        return len(self.offset)
+
+    @property
+    def n_outputs(self) -> int:
+        """K."""
+        return self.n_columns if self.link is None else self.link.n_outputs
+
+    def encode(self, x: FloatArray) -> Encoded:
+        """Return rows x (n, F), NaN where missing, ready for the other methods."""
+        codes = kernels().codes_of_bins(self.binning.encode(x), self.trees.features, self.trees.cuts)
+        return Encoded(codes, pack(self.additive.encode(x)))
+
+    def columns(self, rows: Encoded) -> FloatArray:
+        """Return the columns (n, K or 2 K) of rows."""
+        words = kernels().words_of_codes(rows.codes, self.tables.leaves) + rows.parts.sum(axis=1)
+        return self.scaled(words)
+
+    def pair_columns(
+        self, rows: Encoded, background: Encoded, background_index: IntArray, members: BoolArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the columns at both hybrids of pairs, (n, P, K or 2 K) each."""
+        codes, parts = (rows.codes, background.codes), (rows.parts, background.parts)
+        hybrid, mirror = kernels().pair_words(codes, parts, background_index, members, self.tables)
+        return self.scaled(hybrid), self.scaled(mirror)
+
+    def scaled(self, words: NDArray[np.int64]) -> FloatArray:
+        """Return the columns of summed words."""
+        return np.asarray(self.offset + self.units * unpack(words, self.n_columns))
+
+    def outputs(self, columns: FloatArray) -> FloatArray:
+        """Return the exact surrogate's outputs (..., K)."""
+        return columns[..., self.n_columns - self.n_outputs :]
+
+    def fine_outputs(self, columns: FloatArray) -> FloatArray:
+        """Return the fine surrogate's outputs (..., K)."""
+        return columns if self.link is None else self.link.probabilities(columns[..., : self.n_outputs])
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The trees as the kernels read them."""
+        leaves = np.ascontiguousarray(pack(self.trees.leaves).transpose(0, 2, 1))
+        functions = self.additive.features.astype(np.int64)
+        return Tables(leaves, self.trees.features.astype(np.int64), self.trees.slots(), functions)
 
 
 @dataclass(frozen=True)
@@ -49,48 +146,71 @@ class Surrogate:
 
     Attributes
     ----------
-    binning
-        Borders of the F features.
-    trees
-        The trees.
-    base_values
-        (K,) weighted mean of g over the background.
+    form
+        What was fitted.
     background
         The B background rows.
+    weights
+        (B,) their weights, which sum to one.
+    base_values
+        (K,) weighted mean of g over the background.
+    fine_base_values
+        (K,) that of the fine surrogate.
     code_weights
         (T, L) weight of the background by code.
     tables
         (T, L, depth, K) Shapley value of each slot by code.
     """
 
-    binning: Binning
-    trees: ObliviousTrees
-    base_values: FloatArray
+    form: Form
     background: Encoded
+    weights: FloatArray
+    base_values: FloatArray
+    fine_base_values: FloatArray
     code_weights: FloatArray
     tables: FixedPoint
+
+    @classmethod
+    def bind(cls, form: Form, background: FloatArray, weights: FloatArray) -> Surrogate:
+        """Return the surrogate that explains against background rows (B, F) of weights (B,)."""
+        encoded, weights = form.encode(background), weights / weights.sum()
+        columns = form.columns(encoded)
+        mass = code_weights(encoded.codes, weights, form.trees.leaves.shape[1])
+        base, fine = weights @ form.outputs(columns), weights @ form.fine_outputs(columns)
+        return cls(form, encoded, weights, base, fine, mass, value_tables(form.trees, _leaves(form), mass))
+
+    @property
+    def refines(self) -> bool:
+        """True when there is a fine surrogate beside the exact one."""
+        return self.form.link is not None
 
     @property
     def n_features(self) -> int:
         """F."""
-        return len(self.binning.borders)
+        return len(self.form.binning.borders)
 
     def encode(self, x: FloatArray) -> Encoded:
         """Return rows x (n, F) float64, NaN where missing, ready for the other methods."""
-        return _encode(self.binning, self.trees, x)
+        return self.form.encode(x)
 
     def predict(self, rows: Encoded) -> FloatArray:
         """Return g of the rows, (n, K)."""
-        total = _kernels().sums(rows.codes, self.trees.leaves)
-        return np.asarray(self.trees.offset + self.trees.units * total)
+        return self.form.outputs(self.form.columns(rows))
+
+    def fine_predict(self, rows: Encoded) -> FloatArray:
+        """Return the fine surrogate of the rows, (n, K)."""
+        return self.form.fine_outputs(self.form.columns(rows))
 
     def values(self, rows: Encoded) -> FloatArray:
         """Return the Shapley values of g against the whole background, (n, F, K).
 
         Exact but for rounding; a row's sum to its prediction less the base values.
         """
-        total = _kernels().value_sums(rows.codes, self.tables.integers, self.trees.features, self.n_features)
-        return np.asarray(self.tables.units * total)
+        features = self.form.trees.features
+        total = kernels().value_sums(rows.codes, self.tables.integers, features, self.n_features)
+        values = self.tables.units * total
+        values[:, self.form.additive.features] += self._functions(rows) - self._mean_functions
+        return np.asarray(values)
 
     def pair_differences(self, rows: Encoded, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return g(x on S, z elsewhere) - g(z on S, x elsewhere), (n, P, K).
@@ -104,18 +224,21 @@ class Surrogate:
         members
             (n, F, P) True for the features in the pair's coalition S.
         """
-        return np.asarray(self.trees.units * self._pair_sums(rows, background_index, members, -1))
+        hybrid, mirror = self.form.pair_columns(rows, self.background, background_index, members)
+        return np.asarray(self.form.outputs(hybrid) - self.form.outputs(mirror))
 
     def pair_sums(self, rows: Encoded, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return g(x on S, z elsewhere) + g(z on S, x elsewhere), (n, P, K); see `pair_differences`."""
-        total = self._pair_sums(rows, background_index, members, 1)
-        return np.asarray(2.0 * self.trees.offset + self.trees.units * total)
+        hybrid, mirror = self.form.pair_columns(rows, self.background, background_index, members)
+        return np.asarray(self.form.outputs(hybrid) + self.form.outputs(mirror))
 
-    def _pair_sums(self, rows: Encoded, background_index: IntArray, members: BoolArray, sign: int) -> NDArray[np.int64]:
-        codes = (rows.codes, self.background.codes)
-        slots = (self.trees.features, self.trees.slots())
-        total = _kernels().pair_sums(codes, background_index, members, self.trees.leaves, slots, sign)
-        return np.asarray(total)
+    def pair_answers(self, rows: Encoded, background_index: IntArray, members: BoolArray) -> PairAnswers:
+        """Return the differences of the fine surrogate and of the exact one; see `pair_differences`."""
+        hybrid, mirror = self.form.pair_columns(rows, self.background, background_index, members)
+        return PairAnswers(
+            self.form.fine_outputs(hybrid) - self.form.fine_outputs(mirror),
+            self.form.outputs(hybrid) - self.form.outputs(mirror),
+        )
 
     def interactions(self, rows: Encoded) -> FloatArray:
         """Return pairwise Shapley interaction values of g, (n, F, F, K).
@@ -124,10 +247,10 @@ class Surrogate:
         are its `values`.
         """
         n_rows, n_features = len(rows), self.n_features
-        first, second = slot_pairs(self.trees.depth)
-        lower, upper = (self.trees.features[:, side].astype(np.int32) for side in (first, second))
+        first, second = slot_pairs(self.form.trees.depth)
+        lower, upper = (self.form.trees.features[:, side].astype(np.int32) for side in (first, second))
         integers, units = self._interaction_tables
-        total = _kernels().value_sums(rows.codes, integers, lower * n_features + upper, n_features**2)
+        total = kernels().value_sums(rows.codes, integers, lower * n_features + upper, n_features**2)
         out = (units * total).reshape(n_rows, n_features, n_features, -1)
         out += out.transpose(0, 2, 1, 3)
         diagonal = np.arange(n_features)
@@ -142,21 +265,23 @@ class Surrogate:
 
     @cached_property
     def _interaction_tables(self) -> FixedPoint:
-        return interaction_tables(self.trees, self.code_weights)
+        return interaction_tables(self.form.trees, _leaves(self.form), self.code_weights)
+
+    @cached_property
+    def _mean_functions(self) -> FloatArray:
+        return np.einsum("b,bak->ak", self.weights, self._functions(self.background))
+
+    def _functions(self, rows: Encoded) -> FloatArray:
+        """Return (n, A, K) the functions' values of the exact outputs."""
+        integers = unpack(rows.parts, self.form.n_columns)
+        return np.asarray(self.form.outputs(self.form.units * integers))
 
 
-def bind_background(binning: Binning, trees: ObliviousTrees, background: FloatArray, weights: FloatArray) -> Surrogate:
-    """Return the surrogate that explains trees against background rows (B, F) of weights (B,)."""
-    encoded = _encode(binning, trees, background)
-    mass = code_weights(encoded.codes, weights / weights.sum(), trees.leaves.shape[1])
-    means = np.einsum("tl,tlk->k", mass, trees.leaves.astype(np.float64))
-    return Surrogate(binning, trees, trees.offset + trees.units * means, encoded, mass, value_tables(trees, mass))
+def _leaves(form: Form) -> FloatArray:
+    return np.asarray(form.outputs(form.units * form.trees.leaves))
 
 
-def _encode(binning: Binning, trees: ObliviousTrees, x: FloatArray) -> Encoded:
-    return Encoded(_kernels().codes_of_bins(binning.encode(x), trees.features, trees.cuts))
-
-
-def _kernels() -> Any:
+def kernels() -> Any:
+    """Return the module of kernels, compiled where that is available."""
     suffix = "_compiled" if accelerate.available() else ""
     return import_module(f"spark_shap.core.surrogate.lookup{suffix}")

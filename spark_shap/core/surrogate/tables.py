@@ -55,18 +55,28 @@ def code_weights(codes: NDArray[np.uint8], weights: FloatArray, n_leaves: int) -
     return np.stack([np.bincount(code, weights, n_leaves) for code in codes.T])
 
 
-def value_tables(trees: ObliviousTrees, weights: FloatArray) -> FixedPoint:
-    """Return the Shapley value of each slot by code, (T, L, depth, K); ``weights`` is (T, L)."""
-    present = (trees.slots() > 0).T[:, :, None, None]
-    return _tables(trees, weights, _value_coefficients(trees.depth), present)
+def value_tables(trees: ObliviousTrees, leaves: FloatArray, weights: FloatArray) -> FixedPoint:
+    """Return the Shapley value of each slot by code, (T, L, depth, K).
+
+    Parameters
+    ----------
+    trees
+        The trees, for their slots.
+    leaves
+        (T, L, K) float64 leaves of the outputs wanted.
+    weights
+        (T, L) weight of the background by code.
+    """
+    slots = trees.slots()
+    return _tables(slots, leaves, weights, _value_coefficients(trees.depth), slots > 0)
 
 
-def interaction_tables(trees: ObliviousTrees, weights: FloatArray) -> FixedPoint:
-    """Return half the interaction index of each pair of slots by code, (T, L, pairs, K)."""
-    owned = trees.slots() > 0
+def interaction_tables(trees: ObliviousTrees, leaves: FloatArray, weights: FloatArray) -> FixedPoint:
+    """Return half the interaction index of each pair of slots by code, (T, L, pairs, K); see `value_tables`."""
+    slots = trees.slots()
     first, second = slot_pairs(trees.depth)
-    present = (owned[:, first] & owned[:, second]).T[:, :, None, None]
-    return _tables(trees, weights, _interaction_coefficients(trees.depth), present)
+    present = (slots[:, first] > 0) & (slots[:, second] > 0)
+    return _tables(slots, leaves, weights, _interaction_coefficients(trees.depth), present)
 
 
 def slot_pairs(depth: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -99,20 +109,20 @@ def _interaction_coefficients(depth: int) -> FloatArray:
 
 
 def _tables(
-    trees: ObliviousTrees, weights: FloatArray, coefficients: FloatArray, present: NDArray[np.bool_]
+    slots: NDArray[np.uint8], leaves: FloatArray, weights: FloatArray, coefficients: FloatArray, present: NDArray[np.bool_]
 ) -> FixedPoint:
-    n_trees, n_leaves, n_outputs = trees.leaves.shape
+    n_trees, n_leaves, n_outputs = leaves.shape
     out = np.empty((n_trees, n_leaves, len(coefficients), n_outputs))
-    coalitions = _coalition_bits(trees.slots())
+    coalitions = _coalition_bits(slots)
     step = max(1, _BLOCK_CELLS // (n_leaves * n_leaves * n_outputs))
     for start in range(0, n_trees, step):
         block = slice(start, start + step)
-        worth = _worth(trees.leaves[block].astype(np.float64), weights[block])
+        worth = _worth(leaves[block], weights[block])
         # Row S of a tree is the worth of the slots S: the bits that they own together.
         worth = np.take_along_axis(worth, coalitions[block, :, None], axis=1)
         table = (coefficients @ worth).reshape(-1, len(coefficients), n_leaves, n_outputs)
-        table *= present[:, block].transpose(1, 0, 2, 3)
-        out[block] = table.transpose(0, 2, 1, 3) * trees.units
+        out[block] = table.transpose(0, 2, 1, 3)
+    out *= present[:, None, :, None]
     top = np.abs(out).max(axis=(0, 1, 2), initial=0.0)
     units = np.where(top > 0.0, top / _FIXED_LIMIT, 1.0)
     return FixedPoint(np.rint(out / units).astype(np.int32), units)

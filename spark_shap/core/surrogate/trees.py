@@ -14,8 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spark_shap.core.arrays import FloatArray
-
 __all__ = ["ObliviousTrees"]
 
 
@@ -31,17 +29,11 @@ class ObliviousTrees:
         (T, depth) uint8; bit l of a row's code is 1 when its bin of ``features[t, l]`` is above ``cuts[t, l]``.
     leaves
         (T, 2**depth, K) int16 values in units.
-    units
-        (K,) what a leaf value of 1 means.
-    offset
-        (K,) what is added to the sum of the leaves.
     """
 
     features: NDArray[np.int32]
     cuts: NDArray[np.uint8]
     leaves: NDArray[np.int16]
-    units: FloatArray
-    offset: FloatArray
 
     @property
     def n_trees(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from spark_shap.core import accelerate
 from spark_shap.core.trees import deep as plain
 from spark_shap.core.trees.bins import Bins, unite
-from spark_shap.core.trees.deep import MAX_PATH, Background, Nodes, make_factors
+from spark_shap.core.trees.nodes import MAX_PATH, Background, Nodes, goes_left, make_factors
 from spark_shap.errors import MethodError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class DeepTree:
         inner = np.flatnonzero(self.nodes.axis[at] >= 0)
         while len(inner):
             node = at[inner]
-            left = plain.goes_left(node, codes[self.nodes.axis[node], inner], self.nodes)
+            left = goes_left(node, codes[self.nodes.axis[node], inner], self.nodes)
             at[inner] = np.where(left, node + 1, self.nodes.right[node])
             inner = inner[self.nodes.axis[at[inner]] >= 0]
         return self.nodes.leaf[at]
@@ -109,15 +109,13 @@ class DeepTables:
 
     def add_values(self, x: FloatArray, out: FloatArray) -> None:
         """Add the Shapley values of the rows x (n, F) to out (F K, n)."""
-        _kernels().add_values(
-            self.tree.bins.encode(x), self.background, self.tree.nodes, make_factors(len(self.background.weights)), out
-        )
+        codes, factors = self.tree.bins.encode(x), make_factors(len(self.background.weights))
+        _kernels().add_values(codes, self.background, self.tree.nodes, factors, out)
 
     def add_interactions(self, x: FloatArray, out: FloatArray) -> None:
         """Add the interactions of pairs i < j of the rows x (n, F) to out (F F K, n)."""
-        _kernels().add_interactions(
-            self.tree.bins.encode(x), self.background, self.tree.nodes, make_factors(len(self.background.weights)), out
-        )
+        codes, factors = self.tree.bins.encode(x), make_factors(len(self.background.weights))
+        _kernels().add_interactions(codes, self.background, self.tree.nodes, factors, out)
 
 
 def _distinct(codes: AnyArray, weights: FloatArray) -> Background:

@@ -37,22 +37,24 @@ class Group:
         Their places among the tree's leaves.
     labels
         For each axis on their paths the class of each bin, classes numbered from 0.
+    counts
+        For each axis on their paths the number of classes.
     n_states
-        The product of the numbers of classes.
+        The product of those.
     alone
         Whether the table holds potentials; then the group is one leaf.
     """
 
     leaves: tuple[int, ...]
     labels: dict[int, tuple[int, ...]]
+    counts: dict[int, int]
     n_states: int
     alone: bool = False
 
     @cached_property
     def n_classes(self) -> dict[int, int]:
-        """The number of classes of each axis, in the order of a state's digits: axes with more classes first."""
-        counts = {axis: max(labels) + 1 for axis, labels in self.labels.items()}
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        """``counts`` in the order of a state's digits: axes with more classes first."""
+        return dict(sorted(self.counts.items(), key=lambda item: (-item[1], item[0])))
 
     @cached_property
     def strides(self) -> dict[int, int]:
@@ -112,7 +114,7 @@ def _singles(paths: TreePaths) -> list[Group]:
             if (axis, bins) not in seen:
                 seen[axis, bins] = tuple(bins >> k & 1 for k in range(n_bins[axis]))
         labels = {axis: seen[axis, bins] for axis, bins in paths.conditions[leaf].items()}
-        out.append(Group((place,), labels, 1 << len(labels)))
+        out.append(Group((place,), labels, dict.fromkeys(labels, 2), 1 << len(labels)))
     return out
 
 
@@ -120,13 +122,14 @@ def _join(one: Group, other: Group) -> Group | None:
     """Return the two groups as one, None when it would have too many states."""
     common = one.labels.keys() & other.labels.keys()
     # Where both have an axis, its classes cannot become fewer than either has.
-    least = one.n_states * prod(count for axis, count in other.n_classes.items() if axis not in common)
+    least = one.n_states * prod(count for axis, count in other.counts.items() if axis not in common)
     if max(least, other.n_states) > _MAX_STATES:
         return None
-    labels = {**one.labels, **other.labels}
+    labels, counts = {**one.labels, **other.labels}, {**one.counts, **other.counts}
     for axis in common:
         number: dict[tuple[int, int], int] = {}
         pairs = zip(one.labels[axis], other.labels[axis], strict=True)
-        labels[axis] = tuple(number.setdefault(pair, len(number)) for pair in pairs)
-    n_states = prod(max(label) + 1 for label in labels.values())
-    return Group(one.leaves + other.leaves, labels, n_states) if n_states <= _MAX_STATES else None
+        labels[axis] = tuple([number.setdefault(pair, len(number)) for pair in pairs])
+        counts[axis] = len(number)
+    n_states = prod(counts.values())
+    return Group(one.leaves + other.leaves, labels, counts, n_states) if n_states <= _MAX_STATES else None

@@ -43,7 +43,7 @@ class TreePlan:
     Attributes
     ----------
     constant
-        (K,) the forest's base and its trees without tests.
+        (K,) the forest's base and its constant trees.
     sections
         Trees with tables.
     deep
@@ -75,7 +75,7 @@ class _Building:
 
     def add(self, paths: TreePaths, share: int) -> None:
         """Add a tree within its share of the memory."""
-        if not paths.axes:
+        if len(paths.values) == 1 or not paths.values.any():
             self.constant += paths.values[0]
             return
         groups = _choose(paths, share)
@@ -101,7 +101,7 @@ class _Building:
         self.waiting, self.waiting_leaves = [], 0
 
 
-def plan_trees(forest: Forest, *, memory_mb: int = 1024) -> TreePlan:
+def plan_trees(forest: Forest, *, memory_mb: int = 512) -> TreePlan:
     """Return the forest's plan.
 
     Parameters

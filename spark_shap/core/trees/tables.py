@@ -19,8 +19,8 @@ from spark_shap.core.trees.deep_tree import DeepTree
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray
-    from spark_shap.core.trees.deep import Background
     from spark_shap.core.trees.deep_tree import DeepTables
+    from spark_shap.core.trees.nodes import Background
     from spark_shap.core.trees.plan import TreePlan
     from spark_shap.core.trees.section import SectionTables
 
