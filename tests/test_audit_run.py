@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings
 
@@ -15,6 +13,11 @@ from spark_shap.config import RunConfig, load_config
 from spark_shap.errors import ConfigError
 from spark_shap.io.tables import read_table
 from spark_shap.pipeline import RunResult, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
 
 
 def start(spark: Any, folder: Path, n_rows: int, **explain: Any) -> tuple[RunResult, pd.DataFrame]:

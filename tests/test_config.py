@@ -66,7 +66,8 @@ refrence: {}
         "applicants.table: cannot be given together with path; keep one (null unsets the other)",
         'reference.size: must be a number of rows, at least 1, or "all"',
         "model.object: must be module:attribute, such as scoring.model:predict, got 'scoring'",
-        "explain.method: must be 'auto', 'sampling', 'exact', 'linear' or 'tree', got 'sampler'; did you mean sampling?",
+        "explain.method: must be 'auto', 'sampling', 'exact', 'linear' or 'tree', got 'sampler'; did you mean "
+        "sampling?",
         "explain.n_evaluations: must be at least 5, got 4",
         "explain.seed: must be a whole number, got True",
         "output.max_rejects: must be a share (0 to below 1) or a whole number of rows (1: one row)",

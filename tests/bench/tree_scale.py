@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import resource
-import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from job import PeakMemory
 from tree_engines import N_BACKGROUND
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _CHUNK = 100_000
 _BACKGROUND_ROWS = 20_000

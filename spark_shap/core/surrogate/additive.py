@@ -1,12 +1,13 @@
 r"""The additive part: a piecewise linear function of each feature, beside the trees.
 
-A smooth model's main effects are staircases to trees. Here :math:`h(x) = \sum_i h_i(x_i)` takes them off first, by ridge
-regression on the hat functions of quantile knots; its Shapley values are :math:`h_i(x_i) - \bar h_i`, the bar being the
-mean over the background. Heights are integers in the units of the trees' leaves.
+A smooth model's main effects are staircases to trees. Here :math:`h(x) = \sum_i h_i(x_i)` takes them off first,
+by ridge regression on the hat functions of quantile knots; its Shapley values are :math:`h_i(x_i) - \bar h_i`,
+the bar being the mean over the background. Heights are integers in the units of the trees' leaves.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def fit_additive(x: FloatArray, order: NDArray[np.intp], targets: FloatArray, un
     gram = (columns.T @ columns).astype(np.float64) + _PENALTY * np.eye(len(mean))
     slopes = np.linalg.solve(gram, (columns.T @ targets.astype(np.float32)).astype(np.float64)) / spread[:, None]
     starts = np.cumsum([0] + [len(knot) + 1 for knot in knots])
-    heights = [np.rint(slopes[a:b] / units).astype(np.int32) for a, b in zip(starts, starts[1:], strict=False)]
+    heights = [np.rint(slopes[a:b] / units).astype(np.int32) for a, b in itertools.pairwise(starts)]
     return Additive(knots, tuple(heights))
 
 

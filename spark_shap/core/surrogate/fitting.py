@@ -75,7 +75,12 @@ class _Answers(NamedTuple):
 
 
 def _fit(
-    answers: _Answers, binning: Binning, link: Link | None, smooth: bool, settings: SurrogateSettings, rng: np.random.Generator
+    answers: _Answers,
+    binning: Binning,
+    link: Link | None,
+    smooth: bool,
+    settings: SurrogateSettings,
+    rng: np.random.Generator,
 ) -> Form:
     targets = answers.targets
     columns = targets if link is None else np.concatenate([link.margins(targets), targets], axis=1)
@@ -96,7 +101,9 @@ def _choose(
     """Return the link and whether functions of single features pay, by small fits judged on other rows."""
     n_rows = min(len(answers.targets), _TRIAL_ROWS)
     n_fitted = n_rows - int(_TRIAL_SHARE * n_rows)
-    fewer = replace(settings, n_trees=min(settings.n_trees, _TRIAL_TREES), learning_rate=0.2, depth=min(settings.depth, 6))
+    fewer = replace(
+        settings, n_trees=min(settings.n_trees, _TRIAL_TREES), learning_rate=0.2, depth=min(settings.depth, 6)
+    )
     judges, wanted = answers.x[answers.order[n_fitted:n_rows]], answers.targets[n_fitted:n_rows]
     left: dict[tuple[bool, bool], float] = {}
     for smooth in (False, True):

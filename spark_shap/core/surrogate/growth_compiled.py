@@ -6,7 +6,7 @@ only the smaller one is counted: the other is what is left of the parent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -34,7 +34,7 @@ def choose_cuts(
     cells = np.zeros((n_features, len(residuals), 2 ** (depth - 1), n_bins), np.int64)
     upper, smaller = codes, np.zeros(1, np.uint8)
     for level in range(depth):
-        best = np.float32(-1.0)
+        best: Any = np.float32(-1.0)
         for feature in range(n_features):
             # The smaller children are counted in the place of the upper ones.
             _count(cells[feature], bins[feature], upper, rows, packed)
@@ -88,7 +88,7 @@ def _cut(codes: AnyArray, above: AnyArray, level: int) -> tuple[AnyArray, AnyArr
 
 
 @numba.njit(cache=True, nogil=True)
-def _highest(cells: AnyArray, n_leaves: int, penalty: float) -> tuple[float, int]:
+def _highest(cells: AnyArray, n_leaves: int, penalty: Any) -> Any:
     n_outputs, _, n_bins = cells.shape
     scores = np.zeros(n_bins - 1, np.float32)
     sums, counts = np.empty(n_bins, np.int64), np.empty(n_bins, np.int64)

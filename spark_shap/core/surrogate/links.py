@@ -1,7 +1,8 @@
 r"""Links: a bounded answer as a function of margins that are closer to a sum.
 
-A probability that saturates is far from any sum of functions of a few features, while its log-odds may be near one. The
-fine surrogate is :math:`\sigma(m(x))` with m a sum of trees; it has no closed-form Shapley values and is sampled itself.
+A probability that saturates is far from any sum of functions of a few features, while its log-odds may be near
+one. The fine surrogate is :math:`\sigma(m(x))` with m a sum of trees; it has no closed-form Shapley values and is
+sampled itself.
 """
 
 from __future__ import annotations

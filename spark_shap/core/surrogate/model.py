@@ -269,7 +269,7 @@ class Surrogate:
 
     @cached_property
     def _mean_functions(self) -> FloatArray:
-        return np.einsum("b,bak->ak", self.weights, self._functions(self.background))
+        return np.asarray(np.einsum("b,bak->ak", self.weights, self._functions(self.background)))
 
     def _functions(self, rows: Encoded) -> FloatArray:
         """Return (n, A, K) the functions' values of the exact outputs."""

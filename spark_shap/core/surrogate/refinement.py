@@ -14,10 +14,10 @@ import numpy as np
 from spark_shap.core.design import design_bank
 from spark_shap.core.pilot import choose_ridge, pilot_rows
 from spark_shap.core.sampling import SampledPairs, draw_pairs
-from spark_shap.core.strata import BackgroundStrata
 
 if TYPE_CHECKING:
-    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
+    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray
+    from spark_shap.core.strata import BackgroundStrata
     from spark_shap.core.surrogate.model import Encoded, Surrogate
 
 __all__ = ["Refinement", "fit_refinement", "refine"]

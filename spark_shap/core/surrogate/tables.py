@@ -109,7 +109,11 @@ def _interaction_coefficients(depth: int) -> FloatArray:
 
 
 def _tables(
-    slots: NDArray[np.uint8], leaves: FloatArray, weights: FloatArray, coefficients: FloatArray, present: NDArray[np.bool_]
+    slots: NDArray[np.uint8],
+    leaves: FloatArray,
+    weights: FloatArray,
+    coefficients: FloatArray,
+    present: NDArray[np.bool_],
 ) -> FixedPoint:
     n_trees, n_leaves, n_outputs = leaves.shape
     out = np.empty((n_trees, n_leaves, len(coefficients), n_outputs))
