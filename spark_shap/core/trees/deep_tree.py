@@ -67,7 +67,7 @@ class DeepTree:
     @staticmethod
     def merge(one: Background, other: Background) -> Background:
         """Return both backgrounds together."""
-        codes = np.concatenate([one.codes, one.codes], axis=1)
+        codes = np.concatenate([one.codes, other.codes], axis=1)
         return _distinct(codes, np.concatenate([one.weights, other.weights]))
 
     def fill(self, background: Background) -> tuple[DeepTables, FloatArray]:
