@@ -245,9 +245,10 @@ def _reject_missing(good: DataFrame, written: DataFrame, n_missing: int, job: _J
     append_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
     table = read_table(good.sparkSession, location, schema.REJECTS, run_id)
     n_read, n_rejected = inputs.census.n_rows, table.count()
+    n_explained = written.count() // len(inputs.prepared.output_names)
     if n_rejected != n_missing + job.n_bad_keys:
         raise RunError(
-            f"the counts do not add up: {n_read:,} rows read, {written.count():,} lines written, "
+            f"the counts do not add up: {n_read:,} rows read, {n_explained:,} explained, "
             f"{n_rejected:,} rejected; the model or the input changes between two looks at the same row"
         )
     first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from games import background_game, credit_like, interacting, shapley_by_subsets
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).parent / "bench"
 
 pytest.importorskip("shap")

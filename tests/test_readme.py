@@ -16,7 +16,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.strip().splitlines()]
 # Not run as they stand here: the tests would start themselves, or take minutes. Each has its own test below.
-APART = ("python3 jobs/demo.py", "python3 tests/run.py", "pip install", "pip wheel", ".venv/bin/python tests/bench")
+BENCH = ".venv/bin/python tests/bench"
+APART = ("python3 jobs/demo.py", "python3 tests/run.py", "pip install", "pip wheel", ".venv/bin/pip install", BENCH)
 ENVIRONMENT = {
     **os.environ,
     "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
@@ -105,6 +106,18 @@ def test_wheel_command(command, checkout, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(".venv/bin/python tests/bench")])
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/job.py")])
 def test_bench_command_on_few_rows(command, checkout):
     assert "x 23 features" in run(command.replace(".venv/bin/python", "python") + " --rows 600", checkout, seconds=900)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/accuracy.py")])
+def test_accuracy_command_on_few_rows(command, checkout, tmp_path):
+    quick = f"{command.replace('.venv/bin/python', 'python')} --quick --no-peers --no-race --output {tmp_path}"
+    assert "spark-shap" in run(quick, checkout, seconds=900)
+
+
+def test_the_peers_come_with_an_extra():
+    assert '.venv/bin/pip install --constraint conf/constraints.txt ".[bench]"' in COMMANDS
+    assert "shapiq" in (ROOT / "pyproject.toml").read_text()

@@ -12,6 +12,8 @@ from treedata import classes, mixed, numeric, score
 from spark_shap import Explainer, MethodError, choice
 from spark_shap.models.trees import read_forest
 
+pytestmark = pytest.mark.slow
+
 N_BACKGROUND, N_ROWS = 100, 5
 LIMIT = 1e-5
 BOOSTED = {"n_estimators": 20, "n_jobs": 1}
