@@ -73,10 +73,13 @@ def record_base(table: Any) -> float:
 def test_same_values_as_in_pandas(spark_connect: SparkSession, tmp_path: Path) -> None:
     ref = applicants(40, seed=3)
     ref.to_parquet(tmp_path / "ref.parquet", index=False)
-    result = start(spark_connect, tmp_path, reference={"path": str(tmp_path / "ref.parquet"), "size": "all"})
+    reference = {"path": str(tmp_path / "ref.parquet"), "size": "all"}
+    # Without a surrogate: that of a run has seen the applicants.
+    result = start(spark_connect, tmp_path, reference=reference, explain={"surrogate_evaluations": 0})
     table = read_table(spark_connect, result.location, "attributions", result.record.run_id).toPandas()
     source = spark_connect.read.parquet(str(tmp_path / "ref.parquet")).select("id", *(f"`{n}`" for n in FEATURES))
-    explainer = Explainer(score, source, background_key="id", background_size="all", n_evaluations=65, seed=7)
+    how = {"n_evaluations": 65, "seed": 7, "surrogate_evaluations": 0}
+    explainer = Explainer(score, source, background_key="id", background_size="all", **how)
     data = applicants(120)
     data.loc[7, "age"] = 99
     mine = explainer(data[["id", *FEATURES]], key="id").values

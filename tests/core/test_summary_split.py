@@ -283,6 +283,7 @@ def test_sampling_error_of_a_share_is_that_for_the_portfolio() -> None:
     np.testing.assert_allclose(np.std(z, axis=0), 1.0, atol=0.06)
 
 
+@pytest.mark.slow
 def test_five_evaluations_a_row_give_mean_magnitudes_within_three_percent() -> None:
     # The real sampler and a surrogate of few hybrids against enumeration.
     n_rows, n_features, n_pairs = 1200, 8, 2

@@ -35,7 +35,7 @@ def data():
 def test_the_same_bits_as_in_memory_from_any_partitions(spark_connect, data):
     background, rows, x, target = data
     model = DecisionTreeRegressor(max_depth=6, random_state=0).fit(x, target)
-    explainer = Explainer(model, background, n_evaluations=65)
+    explainer = Explainer(model, background, n_evaluations=65, method="sampling")
     there = explainer(rows, key="id")
     table = spark_connect.createDataFrame(rows)
     assert is_connect(table)
