@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from portfolio import FEATURES, Model, applicants, save, settings, worker_rows
 
-from spark_shap import schema
+from spark_shap import pipeline, schema
 from spark_shap.config import RunConfig
+from spark_shap.engine.explain import explain_frame
 from spark_shap.io.runs import read_runs
 from spark_shap.io.tables import read_table
 from spark_shap.pipeline import RunResult, run
@@ -67,9 +68,16 @@ def test_delta_holds_what_parquet_holds(spark: SparkSession, result: RunResult, 
     )
 
 
-def test_model_is_asked_once(spark: SparkSession, tmp_path: Path) -> None:
+def test_model_is_asked_once(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before: list[int] = []  # what the timing of a few rows has asked
+
+    def explain(*arguments: Any, **options: Any) -> Any:
+        before.append(worker_rows(tmp_path / "calls"))
+        return explain_frame(*arguments, **options)
+
+    monkeypatch.setattr(pipeline, "explain_frame", explain)
     done = start(spark, tmp_path)
-    assert worker_rows(tmp_path / "calls") == done.record.model_evaluations
+    assert worker_rows(tmp_path / "calls") - before[0] == done.record.model_evaluations
 
 
 def test_rerun_replaces_and_another_seed_adds(spark: SparkSession, result: RunResult, folder: Path) -> None:
