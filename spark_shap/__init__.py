@@ -22,6 +22,8 @@ from spark_shap.errors import (
 
 if TYPE_CHECKING:
     from spark_shap.explainer import Explainer, Explanation, Interactions
+    from spark_shap.io.location import Location
+    from spark_shap.io.reading import read_run
 
 __all__ = [
     "ConfigError",
@@ -29,6 +31,7 @@ __all__ = [
     "Explanation",
     "InputError",
     "Interactions",
+    "Location",
     "MethodError",
     "MissingDependencyError",
     "ModelError",
@@ -37,12 +40,16 @@ __all__ = [
     "TooManyRejectsError",
     "UsageError",
     "__version__",
+    "read_run",
 ]
 
 # Here, and read by the build: a zip given to spark-submit --py-files has no metadata to ask.
 __version__ = "0.1.0"
 
-_LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions"), "spark_shap.explainer")
+_LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions"), "spark_shap.explainer") | {
+    "Location": "spark_shap.io.location",
+    "read_run": "spark_shap.io.reading",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -193,18 +193,30 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
     print(f"explained: {record.output_space} of {', '.join(record.output_names)}, method {record.method}")
     if record.std_error_median:
         print(f"standard error of a value: median {record.std_error_median:.2g}, 99 % below {record.std_error_p99:.2g}")
-    plan, took = result.plan, result.seconds["explain"]
-    print(
-        f"predicted and actual: {plan.seconds:.1f} and {took:.1f} s of explaining, {plan.n_evaluations:,.0f} and "
-        f"{record.model_evaluations / max(1, record.rows_explained):,.0f} evaluations a row"
-        + (f", median standard error {plan.std_error:.2g} and {record.std_error_median:.2g}" if plan.std_error else "")
-    )
-    print(f"time of a row and core: {plan.row_seconds * 1e6:,.0f} microseconds ({plan.shares()}); the rest is Spark's")
+    _print_prediction(result)
     summary = read_table(spark, result.location, "summary", record.run_id)
     top = summary.where(f"segment_by = '' and rank <= {_TOP_FEATURES}").orderBy("output", "rank").collect()
     for name in record.output_names:
         _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
     print(f"\ntables in {result.location}: runs, attributions, summary, rejects")
+
+
+def _print_prediction(result: RunResult) -> None:
+    """Print what was planned beside what it took."""
+    record, plan = result.record, result.plan
+    if "explain" not in result.seconds:
+        print(f"complete since {record.finished_at:%Y-%m-%d %H:%M:%S %Z}; nothing was explained again")
+        return
+    if record.attempts > 1:
+        print(f"complete at attempt {record.attempts}; what earlier attempts had committed was kept")
+    else:
+        print(
+            f"predicted and actual: {plan.seconds:.1f} and {result.seconds['explain']:.1f} s of explaining, "
+            f"{plan.n_evaluations:,.0f} and {record.model_evaluations / max(1, record.rows_explained):,.0f} "
+            "evaluations a row"
+            + (f", median standard error {plan.std_error:.2g} and {record.std_error_median:.2g}" * bool(plan.std_error))
+        )
+    print(f"time of a row and core: {plan.row_seconds * 1e6:,.0f} microseconds ({plan.shares()}); the rest is Spark's")
 
 
 def _print_top(rows: Sequence[Row], title: str) -> None:

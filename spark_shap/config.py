@@ -168,6 +168,7 @@ class Explain(_Section):
     output_space: Literal["probability", "margin", "prediction"] | None = None
     memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
     partitions: Annotated[int, Field(ge=1)] | None = None
+    shards: Annotated[int, Field(ge=1, le=10_000)] | None = None  # parts that are committed one by one
 
 
 class Output(_Section):

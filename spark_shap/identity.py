@@ -16,9 +16,10 @@ from spark_shap.engine.door import census
 if TYPE_CHECKING:
     from spark_shap.backgrounds import SparkBackground
     from spark_shap.intake import Inputs
+    from spark_shap.io.runs import RunRecord
     from spark_shap.prepare import Prepared
 
-__all__ = ["background_identity", "run_identifier"]
+__all__ = ["background_identity", "run_identifier", "what_changed"]
 
 # They change values.
 _EXPLAIN_KEYS = (
@@ -78,3 +79,14 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "version": spark_shap.__version__,
     }
     return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def what_changed(before: RunRecord, now: RunRecord) -> list[str]:
+    """Return which inputs of two runs of the same configuration differ, for messages."""
+    parts = {
+        "the applicants": (before.input_version, now.input_version),
+        "the model": (before.model_fingerprint, now.model_fingerprint),
+        "the reference": (before.reference_fingerprint, now.reference_fingerprint),
+        "the features": (before.feature_names, now.feature_names),
+    }
+    return [name for name, (one, other) in parts.items() if one != other]

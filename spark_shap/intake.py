@@ -114,6 +114,7 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         n_rows=found.n_rows if audit is None else audit.n_rows,
         parallelism=parallelism(spark),
         partitions=config.explain.partitions,
+        shards=config.explain.shards,
     )
     fingerprint, total = background_identity(whole, prepared, background, weights)
     return Inputs(loaded, frame, columns, found, prepared, carrier, audit, fingerprint, total, plan)

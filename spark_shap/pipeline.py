@@ -1,37 +1,41 @@
 """A run, from its configuration to its committed tables.
 
-Read and check the applicants, prepare the method, explain once, read back what was written, fold the
-aggregates, commit. Rows that cannot be explained are rejected with a reason; the counts add up or the
-run fails. The row in ``runs`` comes last: without it the run does not exist for readers.
+Read and check the applicants, prepare the method, explain shard by shard, read back what was written, fold
+the aggregates, commit. Rows that cannot be explained are rejected with a reason; the counts add up or the run
+fails. The row in ``runs`` says ``complete`` last: without it the run does not exist for readers. A run that
+ended anywhere before is simply started again: shards that are committed are not explained again.
 """
 
 from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from spark_shap import schema
-from spark_shap.dataframes import column
 from spark_shap.engine.aggregate import summarize
-from spark_shap.engine.door import REASON, missing_rows, reject_rows, sample_keys, split_rows
-from spark_shap.engine.explain import explain_frame
-from spark_shap.engine.layout import to_long, to_wide
 from spark_shap.engine.quality import measure
-from spark_shap.engine.worker import RejectLimit
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
-from spark_shap.identity import run_identifier
-from spark_shap.intake import Inputs, read_inputs
-from spark_shap.io.runs import RunRecord, check_location, withdraw_run, write_run
+from spark_shap.identity import run_identifier, what_changed
+from spark_shap.intake import read_inputs
+from spark_shap.io.claims import claimed
+from spark_shap.io.location import Location
+from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
+from spark_shap.io.shards import forget_shards, read_committed, read_shards, remove_others
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
-from spark_shap.io.tables import Location, append_run, read_table, replace_run
-from spark_shap.record import Counts, make_record
+from spark_shap.io.staging import remove_staged
+from spark_shap.io.tables import replace_run
+from spark_shap.parts import Job, make_parts, read_back
+from spark_shap.record import Counts, completed, make_record
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
 
     from spark_shap.config import RunConfig
     from spark_shap.plan import Plan
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["RunResult", "plan_run", "run"]
 
 _log = logging.getLogger(__name__)
+_ERROR_TEXT = 2000
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class RunResult:
     plan
         What was planned.
     seconds
-        Wall seconds by stage.
+        Wall seconds by stage; without ``"explain"`` where the run was complete before.
     """
 
     record: RunRecord
@@ -69,7 +74,7 @@ def plan_run(spark: SparkSession, config: RunConfig) -> Plan:
 
 
 def run(spark: SparkSession, config: RunConfig) -> RunResult:
-    """Explain the applicants of a configuration and write the tables.
+    """Explain the applicants of a configuration and write the tables; go on where an earlier attempt ended.
 
     Parameters
     ----------
@@ -85,69 +90,107 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
     TooManyRejectsError
         More rows than `output.max_rejects` cannot be explained.
     RunError
-        The run failed, or its counts do not add up.
+        The run failed, its counts do not add up, or another program makes the same run.
     """
     clock, started = _Clock(), datetime.now(UTC)
     location = Location(config.output.path, config.output.catalog_schema, config.output.format)
     check_location(spark, location)
     try:
         inputs = read_inputs(spark, config)
-        for line in inputs.plan.lines():
-            _log.info("%s", line)
-        job = _Job(config, inputs, location, run_identifier(config, inputs))
+        run_id = run_identifier(config, inputs)
         clock.mark("prepare")
-        record = _run(spark, job, clock, started)
+        with claimed(spark, location, run_id) as holder, ThreadPoolExecutor(1) as pool:
+            earlier = find_run(spark, location, run_id)
+            if earlier is not None and earlier.status == COMPLETE and _is_whole(spark, location, earlier):
+                _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
+                return RunResult(earlier, location, inputs.plan, clock.seconds)
+            for line in inputs.plan.lines():
+                _log.info("%s", line)
+            record = _begun(spark, location, make_record(config, inputs, run_id, started=started), earlier)
+            writing = pool.submit(write_run, spark, location, record)
+            job = Job(config, inputs, location, run_id, record.shards, holder, writing)
+            with _noting_failure(spark, location, record):
+                record = _make(spark, job, record, clock)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
-    _log.info("run %s: %s", job.run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
+    _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
     return RunResult(record, location, inputs.plan, clock.seconds)
 
 
-class _Job(NamedTuple):
-    """A run on its way."""
-
-    config: RunConfig
-    inputs: Inputs
-    location: Location
-    run_id: str
-
-    @property
-    def share(self) -> float:
-        """Share of the rows that is explained."""
-        return 1.0 if self.inputs.audit is None else self.inputs.audit.share
-
-    @property
-    def n_bad_keys(self) -> int:
-        """Rows rejected for their keys."""
-        return self.inputs.census.n_null_key + self.inputs.census.n_duplicate
+def _begun(spark: SparkSession, location: Location, record: RunRecord, earlier: RunRecord | None) -> RunRecord:
+    """Return the row of a run that begins, or goes on."""
+    if earlier is None:
+        for other in reversed(_complete_runs(spark, location)):
+            if other.config == record.config:
+                changed = " and ".join(what_changed(other, record)) or "the version of spark-shap"
+                _log.info("a new run: since run %s of %s %s changed", other.run_id, _time(other.finished_at), changed)
+                break
+        return record
+    if earlier.status == COMPLETE:
+        _log.warning("run %s is complete, but some of its rows are gone: it is made again", record.run_id)
+        forget_shards(spark, location, record.run_id)
+    attempts = earlier.attempts + 1
+    _log.info("run %s was started before: attempt %d", record.run_id, attempts)
+    return replace(record, started_at=earlier.started_at, attempts=attempts, shards=earlier.shards)
 
 
-def _run(spark: SparkSession, job: _Job, clock: _Clock, started: datetime) -> RunRecord:
-    config, inputs, (location, run_id) = job.config, job.inputs, job[2:]
-    good, bad = split_rows(inputs.applicants, inputs.columns.key, inputs.census)
-    _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
-    n_good = inputs.census.n_rows - job.n_bad_keys
-    if job.share < 1.0:
-        good = sample_keys(good, inputs.columns.key, job.share, config.explain.seed)
-    n_wanted = n_good if job.share == 1.0 else good.count()
-    withdraw_run(spark, location, run_id)
-    _explain(good, job)
+def _complete_runs(spark: SparkSession, location: Location) -> tuple[RunRecord, ...]:
+    try:
+        return read_runs(spark, location)
+    except InputError:  # no table of runs yet
+        return ()
+
+
+def _is_whole(spark: SparkSession, location: Location, record: RunRecord) -> bool:
+    """Whether the attributions of a complete run are all there."""
+    shards = read_shards(spark, location, record.run_id)
+    if any(part not in shards for part in range(record.shards)):
+        return False
+    try:
+        there = read_committed(
+            spark, location, schema.ATTRIBUTIONS, record.run_id, shards, struct_fields=record.feature_names
+        )
+        lines = len(record.output_names) * (len(record.feature_names) if schema.FEATURE in there.columns else 1)
+        return there.count() == record.rows_explained * lines
+    except InputError:
+        return False
+    except SPARK_ERRORS:
+        return False
+
+
+@contextmanager
+def _noting_failure(spark: SparkSession, location: Location, record: RunRecord) -> Iterator[None]:
+    """Write why a run failed into its row, as well as that can be done."""
+    try:
+        yield
+    except BaseException as error:
+        own = _own_error(error) if isinstance(error, SPARK_ERRORS) else error
+        text = f"{type(own).__name__}: {own}"[:_ERROR_TEXT]
+        with suppress(Exception):
+            write_run(spark, location, replace(record, status=FAILED, finished_at=datetime.now(UTC), error=text))
+        raise
+
+
+def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> RunRecord:
+    config, location, run_id = job.config, job.location, job.run_id
+    shards = make_parts(spark, job)
     clock.mark("explain")
-    written = _read_back(spark, job)
-    table = summarize(written, by=config.summary.by, weight=config.applicants.weight, sampled_share=n_wanted / n_good)
-    with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
+    written = read_back(spark, job, shards)
+    parts = {part: one for part, one in shards.items() if part >= 0}
+    n_wanted = sum(one.n_rows for one in parts.values())
+    share = n_wanted / job.n_good if job.n_good else 1.0
+    table = summarize(written, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
+    with ThreadPoolExecutor(1) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        rejecting = pool.submit(_write_rejects, bad, job)
-        quality = measure(written, output=inputs.prepared.output_names[0])
+        quality = measure(written, output=job.inputs.prepared.output_names[0])
         summing.result()
-        rejecting.result()
-    n_missing = n_wanted - quality.n_rows
-    if n_missing:
-        _reject_missing(good, written, n_missing, job)
     clock.mark("aggregate")
-    rejected, left_out = job.n_bad_keys + n_missing, n_good - n_wanted
-    counts = Counts(quality.n_rows, rejected, left_out)
-    record = make_record(config, inputs, run_id, quality, counts=counts, started=started)
+    rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
+    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted))
+    job.holder.check()
+    remove_others(spark, location, run_id, shards)
+    if job.n_shards > 1:
+        remove_staged(spark, location, run_id)
     write_run(spark, location, record)
     clock.mark("commit")
     return record
@@ -166,50 +209,11 @@ class _Clock:
         self._last = now
 
 
-def _tagged(frame: DataFrame, run_id: str) -> DataFrame:
-    from pyspark.sql import functions as f
-
-    return frame.select(f.lit(run_id).alias(schema.RUN_ID), "*")
+def _time(moment: datetime) -> str:
+    return moment.isoformat(" ", "seconds")
 
 
-def _check_rejects(job: _Job, n_rejected: int, why: str) -> None:
-    output, n_rows = job.config.output, job.inputs.census.n_rows
-    if n_rejected > output.reject_limit(n_rows):
-        raise TooManyRejectsError(
-            f"{n_rejected:,} of {n_rows:,} rows cannot be explained, more than output.max_rejects="
-            f"{output.max_rejects} allows; mend the input, or allow more. First messages: {why}"
-        )
-
-
-def _explain(good: DataFrame, job: _Job) -> None:
-    """Explain the rows and write those that can be explained, in one evaluation."""
-    inputs, output = job.inputs, job.config.output
-    most = output.max_rejects
-    limit = RejectLimit(count=most) if isinstance(most, int) else RejectLimit(share=most)
-    found = explain_frame(
-        good,
-        inputs.prepared,
-        columns=inputs.columns,
-        partitions=inputs.plan.partitions,
-        limit=limit,
-        carrier=inputs.carrier,
-    )
-    explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
-    if output.layout == "long":
-        explained = to_long(explained, inputs.columns, inputs.prepared.feature_names)
-    replace_run(_tagged(explained, job.run_id), job.location, schema.ATTRIBUTIONS, job.run_id)
-
-
-def _read_back(spark: SparkSession, job: _Job) -> DataFrame:
-    """Return what was written of the run, as wide rows."""
-    features = job.inputs.prepared.feature_names
-    written = read_table(spark, job.location, schema.ATTRIBUTIONS, job.run_id, struct_fields=features)
-    if not job.inputs.prepared.keeps_surrogate_values and schema.SURROGATE_VALUES in written.columns:
-        written = written.drop(schema.SURROGATE_VALUES)  # another run's, in the same Delta table
-    return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
-
-
-def _own_error(error: Exception) -> SparkShapError:
+def _own_error(error: BaseException) -> SparkShapError:
     """Return the error that a worker raised, out of the traceback in which Spark hands it over."""
     text = str(error)
     for kind in (TooManyRejectsError, InputError):
@@ -218,38 +222,3 @@ def _own_error(error: Exception) -> SparkShapError:
             message = text.split(mark, 1)[1].split("\n\n", 1)[0].split("\n\tat ", 1)[0]
             return kind(message.strip())
     return RunError(f"Spark: {spark_reason(error)}")
-
-
-def _write_rejects(bad: DataFrame | None, job: _Job) -> None:
-    """Write the rows rejected at the door; an empty table of rejects says that there were none."""
-    if bad is None:
-        bad = job.inputs.applicants.limit(0).withColumn(REASON, _null_text())
-    rejected = reject_rows(bad, job.inputs.columns.key)
-    replace_run(_tagged(rejected, job.run_id), job.location, schema.REJECTS, job.run_id)
-
-
-def _null_text() -> Any:
-    from pyspark.sql import functions as f
-
-    return f.lit(None).cast("string")
-
-
-def _reject_missing(good: DataFrame, written: DataFrame, n_missing: int, job: _Job) -> None:
-    """Explain the rows that are not in the table once more, for the reasons, and write those."""
-    inputs, location, run_id = job.inputs, job.location, job.run_id
-    missing = missing_rows(good, written, inputs.columns.key)
-    found = explain_frame(missing, inputs.prepared, columns=inputs.columns, carrier=inputs.carrier)
-    fields = [column(found, schema.ERROR).getField(name).alias(name) for name in schema.REJECT_COLUMNS]
-    failed = found.where(column(found, schema.ERROR).isNotNull())
-    rejected = failed.select(*(column(failed, name) for name in inputs.columns.key), *fields)
-    append_run(_tagged(rejected, run_id), location, schema.REJECTS, run_id)
-    table = read_table(good.sparkSession, location, schema.REJECTS, run_id)
-    n_read, n_rejected = inputs.census.n_rows, table.count()
-    n_explained = written.count() // len(inputs.prepared.output_names)
-    if n_rejected != n_missing + job.n_bad_keys:
-        raise RunError(
-            f"the counts do not add up: {n_read:,} rows read, {n_explained:,} explained, "
-            f"{n_rejected:,} rejected; the model or the input changes between two looks at the same row"
-        )
-    first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
-    _check_rejects(job, n_rejected, "; ".join(first))

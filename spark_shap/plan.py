@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["JOB_SECONDS", "Plan", "Probe", "average_probe", "make_plan"]
 
 _TASK_SECONDS = 20.0
-_MAX_TASKS = 4096  # each is a file; beyond it tasks get longer
+_MAX_TASKS = 4096  # of a shard; each is a file; beyond it tasks get longer
+_SHARD_SECONDS = 300.0
+_MAX_SHARDS = 4096
 JOB_SECONDS = 0.5  # Spark reads the rows, spreads them and commits the files, with workers that have started
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
@@ -80,6 +82,8 @@ class Plan:
         Tasks of the run.
     parallelism
         Tasks at a time.
+    shards
+        Parts of the run that are committed one by one; a run that is killed loses at most one.
     seconds
         Predicted seconds of explaining and writing, all cores busy; without the start of session and workers,
         the checks and the aggregates.
@@ -101,6 +105,7 @@ class Plan:
     worker_megabytes: float
     partitions: int
     parallelism: int
+    shards: int
     seconds: float
     row_seconds: float
     model_share: float
@@ -112,7 +117,8 @@ class Plan:
         return [
             f"method        {self.method}: {self.method_reason}",
             f"output        {self.output_space}",
-            f"rows          {self.n_rows:,} in {self.partitions:,} tasks, {self.parallelism} at a time",
+            f"rows          {self.n_rows:,} in {self.partitions:,} tasks, {self.parallelism} at a time"
+            + (f", committed in {self.shards:,} shards" if self.shards > 1 else ""),
             f"evaluations   {self.n_evaluations:,.0f} a row, {self.n_evaluations * self.n_rows:,.0f} in all",
             f"blocks        up to {self.block_rows:,} model rows a call, {self.portion_rows:,} rows held at a time",
             f"memory        about {self.worker_megabytes:,.0f} MB of arrays a worker",
@@ -135,6 +141,7 @@ def make_plan(
     n_rows: int,
     parallelism: int,
     partitions: int | None = None,
+    shards: int | None = None,
     job_seconds: float = JOB_SECONDS,
 ) -> Plan:
     """Plan a run.
@@ -151,17 +158,22 @@ def make_plan(
         Tasks that run at a time.
     partitions
         Number of tasks, where it is given.
+    shards
+        Number of shards, where it is given.
     job_seconds
         What Spark takes for the job around the rows; 0 in memory.
 
     Notes
     -----
     A task takes about 20 seconds, so that progress shows and a lost task costs little; there are never
-    fewer tasks than cores, and never more than rows.
+    fewer tasks than cores, and never more than rows. A shard takes about five minutes.
     """
     core_seconds = probe.row_seconds * n_rows
-    tasks = max(parallelism, min(_MAX_TASKS, int(np.ceil(core_seconds / _TASK_SECONDS))))
-    tasks = -(-tasks // parallelism) * parallelism
+    seconds = job_seconds + core_seconds / min(parallelism, partitions or parallelism)
+    shards = shards or max(1, min(_MAX_SHARDS, n_rows, round(seconds / _SHARD_SECONDS)))
+    at_once = parallelism * shards
+    tasks = max(at_once, min(_MAX_TASKS * shards, int(np.ceil(core_seconds / _TASK_SECONDS))))
+    tasks = -(-tasks // at_once) * at_once
     layout, method = prepared.layout, prepared.method
     width = sum(getattr(dtype, "itemsize", 16) for dtype in layout.dtypes)
     block_rows = method.game.block_rows
@@ -179,7 +191,8 @@ def make_plan(
         arrays / _MEGABYTE,
         partitions or max(1, min(tasks, n_rows)),
         parallelism,
-        job_seconds + core_seconds / min(parallelism, partitions or parallelism),
+        shards,
+        seconds,
         probe.row_seconds,
         model_share,
         min(1.0 - model_share, probe.surrogate_seconds / max(probe.row_seconds, 1e-12)),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from spark_shap.config import RunConfig, config_json
 from spark_shap.errors import RunError
-from spark_shap.io.runs import RunRecord, package_versions
+from spark_shap.io.runs import COMPLETE, STARTED, RunRecord, package_versions
 
 if TYPE_CHECKING:
     from spark_shap.engine.quality import Quality
     from spark_shap.intake import Inputs
 
-__all__ = ["Counts", "make_record"]
+__all__ = ["Counts", "completed", "make_record"]
 
 
 class Counts(NamedTuple):
@@ -24,24 +25,12 @@ class Counts(NamedTuple):
     left_out: int
 
 
-def make_record(
-    config: RunConfig, inputs: Inputs, run_id: str, quality: Quality, *, counts: Counts, started: datetime
-) -> RunRecord:
-    """Return the row of a run in the table of runs.
-
-    Raises
-    ------
-    RunError
-        Rows read are not those explained, rejected and left out.
-    """
+def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: datetime) -> RunRecord:
+    """Return the row of a run that is about to be made."""
     prepared, reference = inputs.prepared, config.reference
-    if sum(counts) != inputs.census.n_rows:
-        raise RunError(
-            f"the counts do not add up: {inputs.census.n_rows:,} rows read, {counts.explained:,} explained, "
-            f"{counts.rejected:,} rejected, {counts.left_out:,} left out of the sample"
-        )
     return RunRecord(
         run_id=run_id,
+        status=STARTED,
         started_at=started,
         finished_at=datetime.now(UTC),
         config=config_json(config),
@@ -60,6 +49,32 @@ def make_record(
         method_reason=prepared.method_reason,
         seed=config.explain.seed,
         rows_read=inputs.census.n_rows,
+        rows_explained=0,
+        rows_rejected=0,
+        model_evaluations=0,
+        versions=package_versions(inputs.applicants.sparkSession.version),
+        input_version=f"content:{inputs.census.digest}",
+        shards=inputs.plan.shards,
+    )
+
+
+def completed(record: RunRecord, quality: Quality, counts: Counts) -> RunRecord:
+    """Return the row of a run that is made.
+
+    Raises
+    ------
+    RunError
+        Rows read are not those explained, rejected and left out.
+    """
+    if sum(counts) != record.rows_read:
+        raise RunError(
+            f"the counts do not add up: {record.rows_read:,} rows read, {counts.explained:,} explained, "
+            f"{counts.rejected:,} rejected, {counts.left_out:,} left out of the sample"
+        )
+    return replace(
+        record,
+        status=COMPLETE,
+        finished_at=datetime.now(UTC),
         rows_explained=counts.explained,
         rows_rejected=counts.rejected,
         rows_left_out=counts.left_out,
@@ -67,6 +82,4 @@ def make_record(
         additivity_gap_max=quality.additivity_gap,
         std_error_median=quality.std_error_median,
         std_error_p99=quality.std_error_p99,
-        versions=package_versions(inputs.applicants.sparkSession.version),
-        input_version=f"content:{inputs.census.digest}",
     )

@@ -15,6 +15,7 @@ __all__ = [
     "ADDITIVITY_GAP",
     "ATTRIBUTIONS",
     "BASE_VALUE",
+    "CLAIMS",
     "CONVERGED",
     "ERROR",
     "ERROR_CLASS",
@@ -32,6 +33,8 @@ __all__ = [
     "RUN_ID",
     "SHAP_VALUE",
     "SHAP_VALUES",
+    "SHARD",
+    "SHARDS",
     "STAGE",
     "STD_ERROR",
     "STD_ERRORS",
@@ -54,8 +57,12 @@ SUMMARY = "summary"
 REJECTS = "rejects"
 REASONS = "reasons"
 TABLES = (RUNS, ATTRIBUTIONS, REASONS, SUMMARY, REJECTS)
+# Ours too: which parts of a run are committed. Without its line a part does not exist for readers.
+SHARDS = "shards"
+CLAIMS = "claims"  # who makes a run, where a session gives no file system
 
 RUN_ID = "run_id"  # partitions every table
+SHARD = "shard"  # partitions the tables that a run fills part by part
 
 # Attributions.
 OUTPUT = "output"
@@ -154,5 +161,5 @@ def reserved_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Spark's names ignore case, so ``Output`` is taken as well.
     """
-    taken = {RUN_ID, ERROR, SURROGATE_VALUES, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
+    taken = {RUN_ID, SHARD, ERROR, SURROGATE_VALUES, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
     return tuple(name for name in names if name.casefold() in taken)

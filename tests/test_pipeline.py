@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,14 +16,16 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer, pipeline, schema
+from spark_shap import Explainer, parts, pipeline, schema
 from spark_shap.config import RunConfig
+from spark_shap.engine.door import missing_rows
 from spark_shap.engine.explain import explain_frame
 from spark_shap.errors import ModelError, RunError, TooManyRejectsError
 from spark_shap.identity import run_identifier
 from spark_shap.intake import read_inputs
+from spark_shap.io.location import Location
 from spark_shap.io.runs import RUNS_SCHEMA, read_runs
-from spark_shap.io.tables import Location, read_table
+from spark_shap.io.tables import read_table
 from spark_shap.pipeline import RunResult, plan_run, run
 
 if TYPE_CHECKING:
@@ -49,9 +52,9 @@ def start(session: SparkSession, folder: Path, data: pd.DataFrame, model: Model,
     config = RunConfig.model_validate(settings(folder, save(model, folder / "model.pkl"), **sections))
     before: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "explain_frame", noting(before, folder / "calls"))
+        patch.setattr(parts, "explain_frame", noting(before, folder / "calls"))
         result = run(session, config)
-    return Done(folder, data, config, result, worker_rows(folder / "calls") - before[0])
+    return Done(folder, data, config, result, worker_rows(folder / "calls") - before[0] if before else 0)
 
 
 def noting(before: list[int], log: Path) -> Any:
@@ -359,7 +362,7 @@ def test_max_rejects(spark: SparkSession, rejected: Done, tmp_path: Path, limit:
         return
     with pytest.raises(TooManyRejectsError, match=r"7 of 200 rows .*max_rejects=.*First messages: .*no age 99"):
         run(spark, config)
-    assert not (tmp_path / "out" / "runs").exists(), "what failed does not look complete"
+    assert read_runs(spark, Location(str(tmp_path / "out"))) == (), "what failed does not look complete"
 
 
 def test_null_and_duplicate_keys_alone_can_be_too_many(spark: SparkSession, rejected: Done, tmp_path: Path) -> None:
@@ -367,7 +370,7 @@ def test_null_and_duplicate_keys_alone_can_be_too_many(spark: SparkSession, reje
     values["output"] |= {"path": str(tmp_path / "out"), "max_rejects": 3}
     with pytest.raises(TooManyRejectsError, match=r"4 of 200 rows .* null or not unique"):
         run(spark, RunConfig.model_validate(values))
-    assert not (tmp_path / "out").exists(), "nothing was explained"
+    assert not (tmp_path / "out" / "attributions").exists(), "nothing was explained"
 
 
 @pytest.mark.slow
@@ -397,37 +400,40 @@ class _Crash(Exception):
     pass
 
 
-def test_a_run_that_fails_late_leaves_no_run(spark: SparkSession, done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = done.config.model_dump(by_alias=True) | {"output": {"path": str(done.folder / "late")}}
-
-    def crash(*_: Any, **__: Any) -> None:
-        raise _Crash
-
-    monkeypatch.setattr(pipeline, "measure", crash)
-    with pytest.raises(_Crash):
-        run(spark, RunConfig.model_validate(values))
-    assert (done.folder / "late" / "attributions").exists()
-    assert not (done.folder / "late" / "runs").exists()
-
-
-def test_a_rerun_that_fails_leaves_no_complete_run(
+def test_a_run_that_fails_late_is_no_run_and_goes_on(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
-    location = first.result.location
-    assert [record.run_id for record in read_runs(spark, location)] == [first.result.record.run_id]
-
     def crash(*_: Any, **__: Any) -> None:
-        raise _Crash
+        raise _Crash("too late")
 
-    monkeypatch.setattr(pipeline, "measure", crash)
-    with pytest.raises(_Crash):
-        run(spark, first.config)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "measure", crash)
+        with pytest.raises(_Crash):
+            start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    location = Location(str(tmp_path / "out"))
     assert read_runs(spark, location) == ()
-    assert [record.status for record in read_runs(spark, location, status=None)] == ["started"]
-    monkeypatch.undo()
-    run(spark, first.config)
-    assert [record.run_id for record in read_runs(spark, location)] == [first.result.record.run_id]
+    (failed,) = read_runs(spark, location, status=None)
+    assert (failed.status, failed.attempts, failed.error) == ("failed", 1, "_Crash: too late")
+    again = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    assert again.asked == 0  # what was committed is not explained again
+    assert (again.result.record.status, again.result.record.attempts, again.result.record.error) == (
+        "complete",
+        2,
+        None,
+    )
+    assert again.result.record.rows_explained == 60
+
+
+def test_a_complete_run_is_not_made_again(spark: SparkSession, tmp_path: Path) -> None:
+    first = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    again = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    assert again.result.record == first.result.record
+    assert again.asked == 0
+    shutil.rmtree(next((tmp_path / "out" / "attributions").glob("run_id=*/shard=*")))
+    mended = start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
+    assert mended.asked > 0
+    assert mended.result.record.attempts == 2
+    assert len(mended.table(spark, "attributions")) == 60
 
 
 def test_rows_that_the_model_refuses_are_no_reference(spark: SparkSession, tmp_path: Path) -> None:
@@ -458,19 +464,52 @@ def test_a_model_that_changes_its_mind_fails_the_run(
     data = applicants(150)
     data.loc[3, "age"] = 99
 
-    def measured(*arguments: Any, **options: Any) -> Any:
+    def missing(*arguments: Any) -> Any:
         (tmp_path / "calls.over").touch()
-        return measure(*arguments, **options)
+        return missing_rows(*arguments)
 
-    measure = pipeline.measure
-    monkeypatch.setattr(pipeline, "measure", measured)
+    monkeypatch.setattr(parts, "missing_rows", missing)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
-        with pytest.raises(RunError, match=r"do not add up: 150 rows read, 149 explained, 0 rejected; the model"):
+        with pytest.raises(
+            RunError, match=r"do not add up: of 150 rows read 1 of this shard could not be explained, and 0 when"
+        ):
             start(spark, tmp_path, data, Fickle(tmp_path / "calls"), reference={"where": "age < 90"})
     finally:
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    assert not (tmp_path / "out" / "runs").exists()
+    assert read_runs(spark, Location(str(tmp_path / "out"))) == ()
+
+
+def test_shards_change_nothing(spark: SparkSession, tmp_path: Path) -> None:
+    data = applicants(90)
+    data.loc[[5, 17], "age"] = 99
+    data.loc[[30, 31], "id"] = 1
+    limits: dict[str, Any] = {
+        "output": {"path": str(tmp_path / "out"), "max_rejects": 0.1},
+        "reference": {"where": "age < 90"},
+    }
+    whole = start(spark, tmp_path, data, Model(tmp_path / "calls", raises_at=99), **limits)
+    limits["output"] = limits["output"] | {"path": str(tmp_path / "cut")}
+    cut = start(
+        spark,
+        tmp_path,
+        data,
+        Model(tmp_path / "calls", raises_at=99),
+        **limits,
+        explain={"shards": 4, "seed": 7, "n_evaluations": 65},
+    )
+    assert (whole.result.record.shards, cut.result.record.shards) == (1, 4)
+    assert cut.result.record.run_id == whole.result.record.run_id
+    assert cut.result.record.rows_rejected == whole.result.record.rows_rejected == 4
+    for name, by in (
+        ("attributions", ["id"]),
+        ("rejects", ["id", "row"]),
+        ("summary", ["segment_by", "segment", "feature"]),
+    ):
+        one, other = (done.table(spark, name).sort_values(by, ignore_index=True) for done in (whole, cut))
+        pd.testing.assert_frame_equal(one, other)
+    assert len(list((tmp_path / "cut" / "attributions").glob("run_id=*/shard=*"))) == 4
+    assert not list((tmp_path / "cut" / "_staging").glob("*"))
 
 
 @pytest.mark.slow

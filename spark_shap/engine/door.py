@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "sample_keys", "split_rows"]
+__all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "sample_keys", "split_rows", "without_rows"]
 
 # Columns beside the user's own, hence the unlikely names.
 REASON = "__spark_shap_reason"
@@ -78,6 +78,13 @@ def split_rows(frame: DataFrame, key: Sequence[str], found: Census) -> tuple[Dat
         bad = bad.unionByName(good.join(twice, list(key), "left_semi").withColumn(REASON, f.lit("DuplicateKey")))
         good = good.join(twice, list(key), "left_anti")
     return good, bad
+
+
+def without_rows(frame: DataFrame) -> DataFrame:
+    """Return the frame of rejected rows where there are none."""
+    from pyspark.sql import functions as f
+
+    return frame.limit(0).withColumn(REASON, f.lit(None).cast("string"))
 
 
 def sample_keys(frame: DataFrame, key: Sequence[str], share: float, seed: int) -> DataFrame:

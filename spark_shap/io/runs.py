@@ -6,7 +6,7 @@ whether a place may take runs at all.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,33 @@ from pyspark.sql import types as T
 from spark_shap import schema
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, UsageError
+from spark_shap.io.files import hadoop_path, hadoop_reason
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
-from spark_shap.io.tables import Location, read_table, replace_run
+from spark_shap.io.tables import read_table, replace_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pyspark.sql import SparkSession
 
-__all__ = ["RUNS_SCHEMA", "RunRecord", "check_location", "package_versions", "read_runs", "withdraw_run", "write_run"]
+    from spark_shap.io.location import Location
 
-COMPLETE, STARTED = "complete", "started"
+__all__ = [
+    "COMPLETE",
+    "FAILED",
+    "RUNS_SCHEMA",
+    "STARTED",
+    "RunRecord",
+    "check_location",
+    "find_run",
+    "package_versions",
+    "read_runs",
+    "write_run",
+]
+
+_OURS = (*schema.TABLES, schema.SHARDS, schema.CLAIMS)
+COMPLETE, STARTED, FAILED = "complete", "started", "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +53,7 @@ class RunRecord:
     Attributes
     ----------
     status
-        ``"complete"``, or ``"started"`` while a run is being made anew.
+        ``"complete"``; ``"started"`` while it is being made, and when that was killed; ``"failed"``.
     started_at, finished_at
         With a time zone; kept in UTC, microseconds.
     config
@@ -64,6 +79,12 @@ class RunRecord:
         Package to version.
     input_version
         Version of the applicants' table, where it has one.
+    attempts
+        How many times the run was started until it was complete.
+    shards
+        Into how many shards its rows are cut.
+    error
+        Why the last attempt failed; None where it did not, or was killed.
     """
 
     run_id: str
@@ -95,6 +116,9 @@ class RunRecord:
     std_error_p99: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     input_version: str | None = None
+    attempts: int = 1
+    shards: int = 1
+    error: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse times without a zone: they would be shifted by the session's."""
@@ -124,15 +148,13 @@ def write_run(spark: SparkSession, location: Location, record: RunRecord) -> Non
     replace_run(df, location, schema.RUNS, record.run_id)
 
 
-def withdraw_run(spark: SparkSession, location: Location, run_id: str) -> None:
-    """Mark a complete run as started again, so that no reader takes it for whole while its tables change."""
+def find_run(spark: SparkSession, location: Location, run_id: str) -> RunRecord | None:
+    """Return a run's row, complete or not; None when it was never started."""
     try:
-        records = read_runs(spark, location)
+        found = [record for record in read_runs(spark, location, status=None) if record.run_id == run_id]
     except InputError:  # no table of runs yet
-        return
-    for record in records:
-        if record.run_id == run_id:
-            write_run(spark, location, replace(record, status=STARTED))
+        return None
+    return found[-1] if found else None
 
 
 def read_runs(spark: SparkSession, location: Location, *, status: str | None = COMPLETE) -> tuple[RunRecord, ...]:
@@ -197,7 +219,7 @@ def check_location(spark: SparkSession, location: Location) -> None:
             raise InputError(f"output.schema: no schema {name}; create it: CREATE SCHEMA {name}")
         return
     listed = _list_by_reading(spark, location.root) if is_connect(spark) else _list(spark, location.root)
-    ours = [name for name in listed if name.split("/")[0] in schema.TABLES]
+    ours = [name for name in listed if name.split("/")[0] in _OURS]
     if listed and not ours:
         some = ", ".join(sorted(set(listed))[:3])
         raise InputError(
@@ -214,9 +236,7 @@ def check_location(spark: SparkSession, location: Location) -> None:
 def _list(spark: SparkSession, root: str) -> list[str]:
     """Return the names in a folder, and in the folders of our tables, if it can be written."""
     try:
-        hadoop = spark._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # a classic session has a JVM
-        path = hadoop.Path(root)
-        files = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        files, path, hadoop = hadoop_path(spark, root)
         nearest = path
         while not files.exists(nearest):
             nearest = nearest.getParent()
@@ -227,20 +247,15 @@ def _list(spark: SparkSession, root: str) -> list[str]:
             return []
         names = [status.getPath().getName() for status in files.listStatus(path)]
         names = [name for name in names if not name.startswith((".", "_"))]
-        inner = [name for name in names if name in schema.TABLES]
+        inner = [name for name in names if name in _OURS]
         return names + [
             f"{name}/{status.getPath().getName()}"
             for name in inner
             for status in files.listStatus(hadoop.Path(path, name))
         ]
     except SPARK_ERRORS as exc:
-        reason = _hadoop_reason(exc)
+        reason = hadoop_reason(exc)
         raise InputError(f"{root}: cannot be written: {reason}; name another output.path") from None
-
-
-def _hadoop_reason(error: BaseException) -> str:
-    java = getattr(error, "java_exception", None)
-    return str(java.getMessage()) if java is not None else spark_reason(error)
 
 
 def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
@@ -249,7 +264,7 @@ def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     try:
         found = reader.load(root).select("path")
-        ours = found.where(F.col("path").rlike(f"/({'|'.join(schema.TABLES)})/")).limit(20)
+        ours = found.where(F.col("path").rlike(f"/({'|'.join(_OURS)})/")).limit(20)
         rows = ours.collect() or found.limit(3).collect()
     except SPARK_ERRORS as exc:
         if "PATH_NOT_FOUND" in str(exc):

@@ -11,8 +11,9 @@ import pytest
 
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
+from spark_shap.io.location import Location
 from spark_shap.io.runs import RUNS_SCHEMA, RunRecord, check_location, read_runs, write_run
-from spark_shap.io.tables import Location, read_table
+from spark_shap.io.tables import read_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

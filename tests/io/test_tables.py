@@ -12,7 +12,8 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
-from spark_shap.io.tables import Location, append_run, read_table, replace_run
+from spark_shap.io.location import Location
+from spark_shap.io.tables import append_run, read_table, replace_run
 
 ODD_NAMES = ["a b", "c.d", "e`f", "g,h;i{}()", "ü = é", "tab\tline\n", "1"]
 

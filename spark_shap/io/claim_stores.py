@@ -1,0 +1,133 @@
+"""Where a claim to a run lies: a file that is made only if it is not there, or a table of one row."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pyspark.sql import functions as F
+
+from spark_shap import schema
+from spark_shap.dataframes import is_connect
+from spark_shap.errors import InputError
+from spark_shap.io.files import HadoopPath, hadoop_path
+from spark_shap.io.sources import SPARK_ERRORS
+from spark_shap.io.tables import read_table, replace_run
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from spark_shap.io.location import Location
+
+__all__ = ["Store", "store_of"]
+
+_FOLDER = "_claims"  # hidden from readers of folders
+_SETTLE_SECONDS = 1.0
+
+
+class Store(Protocol):
+    """Holds one text, or none."""
+
+    def read(self) -> str | None:
+        """Return the text."""
+        ...
+
+    def create(self, text: str) -> bool:
+        """Write the text if there is none; whether it is there now."""
+        ...
+
+    def write(self, text: str) -> None:
+        """Write the text in place of the one that is there."""
+        ...
+
+    def remove(self) -> None:
+        """Leave none."""
+        ...
+
+
+def store_of(spark: SparkSession, location: Location, run_id: str) -> Store:
+    """Return the store of a run's claim."""
+    if location.root is None or is_connect(spark):
+        return _TableStore(spark, location, run_id)
+    return _FileStore(spark, hadoop_path(spark, f"{location.path(_FOLDER)}/{run_id}.json"))
+
+
+@dataclass(frozen=True)
+class _FileStore:
+    """A file: file systems make it for one program only."""
+
+    spark: SparkSession
+    place: HadoopPath
+
+    def read(self) -> str | None:
+        files, path, _ = self.place
+        try:
+            if not files.exists(path):
+                return None
+            stream = files.open(path)
+        except SPARK_ERRORS:  # gone between the two
+            return None
+        try:
+            return bytes(stream.readAllBytes()).decode()
+        finally:
+            stream.close()
+
+    def create(self, text: str) -> bool:
+        files, path, _ = self.place
+        try:
+            self._fill(files.create(path, False), text)
+        except SPARK_ERRORS:
+            if files.exists(path):
+                return False
+            raise
+        return True
+
+    def write(self, text: str) -> None:
+        files, path, _ = self.place
+        self._fill(files.create(path, True), text)
+
+    def remove(self) -> None:
+        files, path, _ = self.place
+        files.delete(path, False)
+
+    @staticmethod
+    def _fill(stream: Any, text: str) -> None:
+        try:
+            stream.write(bytearray(text.encode()))
+        finally:
+            stream.close()
+
+
+@dataclass(frozen=True)
+class _TableStore:
+    """A row of a table, where a session gives no file system: who is still there after a moment has it."""
+
+    spark: SparkSession
+    location: Location
+    run_id: str
+
+    def read(self) -> str | None:
+        try:
+            rows = read_table(self.spark, self.location, schema.CLAIMS, self.run_id).collect()
+        except InputError:
+            return None
+        texts: list[str] = sorted(row["claim"] for row in rows)
+        return texts[0] if texts else None
+
+    def create(self, text: str) -> bool:
+        if self.read() is not None:
+            return False
+        self.write(text)
+        time.sleep(_SETTLE_SECONDS)
+        return self.read() == text
+
+    def write(self, text: str) -> None:
+        self._replace([(self.run_id, text)])
+
+    def remove(self) -> None:
+        self._replace([])
+
+    def _replace(self, rows: list[tuple[str, str]]) -> None:
+        df = self.spark.createDataFrame(rows, f"{schema.RUN_ID} string, claim string").coalesce(1)
+        replace_run(df.select(F.col(schema.RUN_ID), "claim"), self.location, schema.CLAIMS, self.run_id)

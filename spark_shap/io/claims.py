@@ -1,0 +1,199 @@
+"""Claims: at most one program makes a run at a time.
+
+What a run commits is right whoever commits it (see `spark_shap.io.shards`), so a claim only saves work: it
+tells a second program that a first one is at it, and lets it take over when the first one is dead. The
+program that holds a claim renews it; a claim that nobody renews is dead. No two clocks are compared: whoever
+finds a claim of another machine watches whether it changes. Of a program on the same machine the system
+knows whether it lives.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_shap.errors import RunError
+from spark_shap.io.claim_stores import store_of
+from spark_shap.io.sources import SPARK_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
+
+    from spark_shap.io.claim_stores import Store
+    from spark_shap.io.location import Location
+
+__all__ = ["Claim", "Holder", "claimed"]
+
+_log = logging.getLogger(__name__)
+RENEW_SECONDS = 20.0
+_PATIENCE = 3.5  # renewals missed
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who makes a run.
+
+    Attributes
+    ----------
+    attempt
+        Eight random letters and digits, new for every start of a run.
+    host, pid
+        Of the program.
+    place
+        Machine, start and process space: where the same, `pid` means the same.
+    born
+        When the program started, as its system counts.
+    renewed
+        How often the claim was renewed.
+    """
+
+    attempt: str
+    host: str
+    pid: int
+    place: str
+    born: str
+    renewed: int = 0
+
+    @property
+    def who(self) -> str:
+        """The program, for messages."""
+        return f"process {self.pid} on {self.host}"
+
+
+def new_claim() -> Claim:
+    """Return a claim of this program."""
+    return Claim(uuid.uuid4().hex[:8], socket.gethostname(), os.getpid(), _place(), _born(os.getpid()))
+
+
+class Holder:
+    """A claim that this program holds."""
+
+    def __init__(self, store: Store, claim: Claim, run_id: str) -> None:
+        self.attempt = claim.attempt
+        self._store, self._claim, self._run_id = store, claim, run_id
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `RunError` when another program has taken the run over."""
+        found = _parsed(self._store.read())
+        if found is not None and found.attempt != self.attempt:
+            raise RunError(
+                f"run {self._run_id}: {found.who} has taken it over, since this one gave no sign of life for long; "
+                "what was committed is kept"
+            )
+
+    def renew(self) -> None:
+        """Give a sign of life."""
+        with self._lock:
+            self.check()
+            self._claim = replace(self._claim, renewed=self._claim.renewed + 1)
+            self._store.write(json.dumps(asdict(self._claim)))
+
+
+@contextmanager
+def claimed(spark: SparkSession, location: Location, run_id: str) -> Iterator[Holder]:
+    """Hold the claim to a run.
+
+    Raises
+    ------
+    RunError
+        Another program makes this run.
+    """
+    store = store_of(spark, location, run_id)
+    claim = _acquire(store, run_id)
+    holder, done = Holder(store, claim, run_id), threading.Event()
+    thread = threading.Thread(target=_keep_renewing, args=(holder, done), daemon=True)
+    thread.start()
+    try:
+        yield holder
+    finally:
+        done.set()
+        thread.join(RENEW_SECONDS)
+        # Best done: a claim that stays is found dead.
+        with suppress(Exception):
+            found = _parsed(store.read())
+            if found is not None and found.attempt == claim.attempt:
+                store.remove()
+
+
+def _keep_renewing(holder: Holder, done: threading.Event) -> None:
+    while not done.wait(RENEW_SECONDS):
+        try:
+            holder.renew()
+        except RunError:  # the run itself finds out before its next commit
+            return
+        except SPARK_ERRORS as error:  # a file system that is away for a moment
+            _log.debug("the claim was not renewed: %s", error)
+
+
+def _acquire(store: Store, run_id: str) -> Claim:
+    mine = new_claim()
+    for _ in range(3):
+        if store.create(json.dumps(asdict(mine))):
+            return mine
+        _wait_for_death(store, run_id)
+        store.remove()
+    raise RunError(f"run {run_id}: several programs start it at once; start the same command again")
+
+
+def _wait_for_death(store: Store, run_id: str) -> None:
+    """Return when the claim that is there is dead; raise `RunError` when it is not."""
+    first = store.read()
+    claim = _parsed(first)
+    if first is None:
+        return
+    if claim is not None and claim.place == _place():
+        if _born(claim.pid) != claim.born:
+            return
+        raise _taken(run_id, claim)
+    patience = RENEW_SECONDS * _PATIENCE
+    who = "another program" if claim is None else claim.who
+    _log.info("run %s: %s began it; waiting up to %.0f s to see whether that still lives", run_id, who, patience)
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        time.sleep(min(1.0, RENEW_SECONDS / 4))
+        if store.read() != first:
+            raise _taken(run_id, _parsed(store.read()) or claim)
+
+
+def _taken(run_id: str, claim: Claim | None) -> RunError:
+    who = "another program" if claim is None else claim.who
+    return RunError(
+        f"run {run_id}: {who} is making it at this moment, from the same inputs; let it finish, or end it and start "
+        "the same command again: what it has committed is kept"
+    )
+
+
+def _parsed(text: str | None) -> Claim | None:
+    try:
+        return None if text is None else Claim(**json.loads(text))
+    except (ValueError, TypeError):  # half written
+        return None
+
+
+def _place() -> str:
+    """Return what two programs share that see the same processes."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(parts) if len(parts) > 1 else f"{parts[0]} {uuid.uuid4().hex}"
+
+
+def _born(pid: int) -> str:
+    """Return when a process started, in the system's ticks; empty when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,47 @@
+"""Files on the cluster's file systems: Hadoop's on classic sessions, where a driver has its JVM.
+
+Spark Connect gives no file system; there Spark's own writers must do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spark_shap.dataframes import is_connect
+from spark_shap.io.sources import spark_reason
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["HadoopPath", "hadoop_path", "hadoop_reason", "remove_folder"]
+
+
+class HadoopPath(NamedTuple):
+    """A path and the file system that it is on, objects of the JVM."""
+
+    files: Any
+    path: Any
+    hadoop: Any
+
+
+def hadoop_path(spark: SparkSession, path: str) -> HadoopPath:
+    """Return a path of a classic session."""
+    hadoop = spark._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # a classic session has a JVM
+    there = hadoop.Path(path)
+    return HadoopPath(there.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()), there, hadoop)
+
+
+def hadoop_reason(error: BaseException) -> str:
+    """Return what a file system says in one line."""
+    java = getattr(error, "java_exception", None)
+    return str(java.getMessage()) if java is not None else spark_reason(error)
+
+
+def remove_folder(spark: SparkSession, folder: str) -> None:
+    """Remove a folder of Parquet files; on Connect its rows only, one file without any stays."""
+    if is_connect(spark):
+        there = spark.read.parquet(folder)
+        spark.createDataFrame([], there.schema).coalesce(1).write.mode("overwrite").parquet(folder)
+    else:
+        files, path, _ = hadoop_path(spark, folder)
+        files.delete(path, True)

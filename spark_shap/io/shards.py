@@ -1,0 +1,172 @@
+"""The table of shards: which parts of a run are committed.
+
+A shard's attributions and rejects lie in several files and two tables; its one line here makes them visible,
+together and at once. The line is appended by one commit of one file, after everything else of the shard is
+written. On Parquet every attempt at a shard writes to a folder of its own, named by its line: two programs
+that explain the same shard at the same time disturb nobody, both write the same rows, and of two lines every
+reader takes the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pyspark.sql import types as T
+
+from spark_shap import schema
+from spark_shap.errors import InputError, RunError
+from spark_shap.io.files import remove_folder
+from spark_shap.io.references import collect_arrow
+from spark_shap.io.tables import append_run, files_of, read_table, replace_run, run_folder, tagged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_shap.io.location import Location
+
+__all__ = [
+    "KEYS",
+    "STAGED",
+    "Shard",
+    "check_total",
+    "commit_shard",
+    "forget_shards",
+    "read_committed",
+    "read_shards",
+    "remove_others",
+    "shard_name",
+]
+
+# Parts of a run beside its numbered shards: rows rejected for their keys, and the copy of the input.
+KEYS, STAGED = -1, -2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A committed part of a run.
+
+    Attributes
+    ----------
+    part
+        Number of the shard, from 0; or `KEYS`, or `STAGED`.
+    n_parts
+        How many numbered shards the run has.
+    shard
+        Partition of the tables that holds its rows.
+    n_rows, n_explained, n_rejected
+        Applicants of the shard, and what became of them.
+    attempt
+        Of the program that committed it.
+    committed_at
+        In UTC.
+    """
+
+    part: int
+    n_parts: int
+    shard: str
+    n_rows: int
+    n_explained: int
+    n_rejected: int
+    attempt: str
+    committed_at: datetime
+
+
+_TYPES: dict[str, T.DataType] = {"int": T.LongType(), "str": T.StringType(), "datetime": T.TimestampType()}
+_SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(Shard)])
+
+
+def shard_name(location: Location, part: int, n_parts: int, attempt: str) -> str:
+    """Return the partition of a shard: on Delta the same for every attempt, which replaces what is there."""
+    name = f"{part:05d}of{n_parts:05d}" if part >= 0 else {KEYS: "keys", STAGED: "staged"}[part]
+    return name if location.format == "delta" else f"{name}-{attempt}"
+
+
+def commit_shard(spark: SparkSession, location: Location, run_id: str, shard: Shard) -> None:
+    """Make a shard visible, all of whose rows are written."""
+    row = spark.createDataFrame([astuple(shard)], _SCHEMA).coalesce(1)
+    append_run(tagged(row, run_id), location, schema.SHARDS, run_id)
+
+
+def read_shards(spark: SparkSession, location: Location, run_id: str) -> dict[int, Shard]:
+    """Return the committed parts of a run by number; none when there is no such run."""
+    try:
+        df = read_table(spark, location, schema.SHARDS, run_id).select(*_SCHEMA.names)
+    except InputError:
+        return {}
+    found: dict[int, Shard] = {}
+    for row in collect_arrow(df).to_pylist():
+        one = Shard(**row | {"committed_at": row["committed_at"].astimezone(UTC)})
+        there = found.setdefault(one.part, one)
+        found[one.part] = min(there, one, key=lambda shard: (shard.shard, shard.committed_at))
+    return found
+
+
+def forget_shards(spark: SparkSession, location: Location, run_id: str) -> None:
+    """Take all commits of a run back; what was written stays until it is written anew."""
+    empty = spark.createDataFrame([], _SCHEMA)
+    replace_run(tagged(empty, run_id), location, schema.SHARDS, run_id)
+
+
+def read_committed(
+    spark: SparkSession,
+    location: Location,
+    table: str,
+    run_id: str,
+    shards: Mapping[int, Shard],
+    *,
+    struct_fields: Sequence[str] | None = None,
+) -> DataFrame:
+    """Return the committed rows of a run in a table that is filled shard by shard.
+
+    Parameters
+    ----------
+    spark, location, run_id
+        As in `spark_shap.io.tables.read_table`.
+    table
+        ``"attributions"`` or ``"rejects"``.
+    shards
+        The committed parts.
+    struct_fields
+        As in `read_table`.
+
+    Raises
+    ------
+    InputError
+        Nothing of the run is committed to this table.
+    """
+    if table == schema.REJECTS:
+        wanted = [one.shard for one in shards.values() if one.n_rejected or one.part == KEYS]
+    else:
+        wanted = [one.shard for part, one in shards.items() if part >= 0]
+    if not wanted:
+        raise InputError(f"{location}: no shard of run {run_id!r} is committed to table {table!r}; run the job")
+    return read_table(spark, location, table, run_id, shards=sorted(wanted), struct_fields=struct_fields)
+
+
+def remove_others(spark: SparkSession, location: Location, run_id: str, shards: Mapping[int, Shard]) -> None:
+    """Remove what attempts at a run wrote and did not commit; nothing outside the run's own folders.
+
+    On Delta there is nothing to remove: a shard that is written again replaces what is there.
+    """
+    if location.format == "delta":
+        return
+    kept = {one.shard for one in shards.values()}
+    for table in (schema.ATTRIBUTIONS, schema.REJECTS):
+        mark = f"/{schema.RUN_ID}={run_id}/{schema.SHARD}="
+        names = {url.split(mark, 1)[1].split("/")[0] for url in files_of(spark, run_folder(location, table, run_id))}
+        for name in sorted(names - kept):
+            remove_folder(spark, f"{run_folder(location, table, run_id)}/{schema.SHARD}={name}")
+
+
+def check_total(shards: Mapping[int, Shard], n_rows: int) -> None:
+    """Raise unless the numbered shards hold as many rows as were read."""
+    total = sum(one.n_rows for part, one in shards.items() if part >= 0)
+    if total != n_rows:
+        raise RunError(
+            f"the counts do not add up: {n_rows:,} rows were read and the shards hold {total:,}; the input changes "
+            "while it is read; explain a table that does not, or a fixed version of it"
+        )

@@ -1,0 +1,107 @@
+"""A run's own copy of its input, cut into shards by the hash of the keys.
+
+A run of many shards would read its input once for each. It reads it once instead, whatever it is (files of
+text, a view, a table that goes on changing), and writes the columns that it needs as Parquet, a folder a
+shard. The copy is removed when the run is complete. In a catalog schema it is a table of the run's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import functions as F
+
+from spark_shap import schema
+from spark_shap.dataframes import column, quoted
+from spark_shap.io.files import remove_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_shap.io.location import Location
+
+__all__ = ["read_staged", "remove_staged", "stage"]
+
+_FOLDER = "_staging"  # hidden from readers of folders
+_PART = "part"
+
+
+def stage(
+    frame: DataFrame, location: Location, run_id: str, *, key: Sequence[str], n_shards: int, files: int
+) -> dict[int, int]:
+    """Write the rows of a run, shard by shard, in place of an earlier copy; return the rows of each shard.
+
+    Parameters
+    ----------
+    frame
+        Rows; all their columns are kept.
+    location
+        Where the run's tables are.
+    run_id
+        Names the copy.
+    key
+        Columns whose hash says which shard a row belongs to.
+    n_shards
+        2 or more.
+    files
+        Files of a shard.
+    """
+    hashed = F.xxhash64(F.lit("shard"), *(column(frame, name) for name in key))
+    # Numbered: no name is refused by a format, and none is the partition's.
+    values = [column(frame, name).alias(f"_{index}") for index, name in enumerate(frame.columns)]
+    cut = frame.select(F.pmod(hashed, F.lit(n_shards)).cast("int").alias(_PART), *values)
+    within = F.pmod(F.xxhash64(F.lit("file"), *(cut[f"_{frame.columns.index(name)}"] for name in key)), F.lit(files))
+    writer = cut.repartition(n_shards * files, F.col(_PART), within).write.mode("overwrite").partitionBy(_PART)
+    if location.root is not None:
+        writer.parquet(_path(location, run_id))
+    else:
+        writer.format("delta").option("overwriteSchema", "true").saveAsTable(_table(location, run_id))
+    counted = _open(frame.sparkSession, location, run_id).groupBy(_PART).count().collect()
+    counts: dict[int, int] = {int(row[_PART]): int(row["count"]) for row in counted}
+    return {part: counts.get(part, 0) for part in range(n_shards)}
+
+
+def read_staged(
+    spark: SparkSession, location: Location, run_id: str, part: int, columns: Sequence[str]
+) -> DataFrame | None:
+    """Return the rows of one shard with their names back; None when there is no copy."""
+    try:
+        there = _open(spark, location, run_id)
+        names = there.columns  # Connect resolves here
+    except AnalysisException:
+        return None
+    if len(names) != len(columns) + 1:
+        return None
+    rows = there.where(F.col(_PART) == part)
+    return rows.select(*(F.col(f"_{index}").alias(name) for index, name in enumerate(columns)))
+
+
+def remove_staged(spark: SparkSession, location: Location, run_id: str) -> None:
+    """Remove the copy, if there is one."""
+    if location.root is None:
+        spark.sql(f"DROP TABLE IF EXISTS {_table(location, run_id)}")
+        return
+    try:
+        _open(spark, location, run_id)
+    except AnalysisException:
+        return
+    remove_folder(spark, _path(location, run_id))
+
+
+def _path(location: Location, run_id: str) -> str:
+    return f"{location.path(_FOLDER)}/{schema.RUN_ID}={run_id}"
+
+
+def _table(location: Location, run_id: str) -> str:
+    return ".".join(quoted(part) for part in [*str(location.catalog_schema).split("."), f"staging_{run_id}"])
+
+
+def _open(spark: SparkSession, location: Location, run_id: str) -> DataFrame:
+    if location.root is None:
+        return spark.read.table(_table(location, run_id))
+    df = spark.read.parquet(_path(location, run_id))
+    df.columns  # noqa: B018  # Connect resolves here
+    return df

@@ -1,0 +1,239 @@
+"""Making the parts of a run: each is explained, written and committed on its own, once.
+
+A part that is committed stays; starting the run again makes those that are not. A part whose attributions are
+written and whose commit is missing does not exist, and is made again.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from spark_shap import schema
+from spark_shap.dataframes import column
+from spark_shap.engine.door import missing_rows, reject_rows, sample_keys, split_rows, without_rows
+from spark_shap.engine.explain import explain_frame
+from spark_shap.engine.layout import to_long, to_wide
+from spark_shap.engine.worker import RejectLimit
+from spark_shap.errors import RunError, TooManyRejectsError
+from spark_shap.io.shards import (
+    KEYS,
+    STAGED,
+    Shard,
+    check_total,
+    commit_shard,
+    read_committed,
+    read_shards,
+    shard_name,
+)
+from spark_shap.io.staging import read_staged, stage
+from spark_shap.io.tables import read_table, replace_shard, tagged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_shap.config import RunConfig
+    from spark_shap.intake import Inputs
+    from spark_shap.io.claims import Holder
+    from spark_shap.io.location import Location
+
+__all__ = ["Job", "make_parts", "read_back"]
+
+_log = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """A run on its way."""
+
+    config: RunConfig
+    inputs: Inputs
+    location: Location
+    run_id: str
+    n_shards: int
+    holder: Holder
+    started: Future[None]  # its row in the table of runs, on the way
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that is explained."""
+        return 1.0 if self.inputs.audit is None else self.inputs.audit.share
+
+    @property
+    def n_bad_keys(self) -> int:
+        """Rows rejected for their keys."""
+        return self.inputs.census.n_null_key + self.inputs.census.n_duplicate
+
+    @property
+    def n_good(self) -> int:
+        """Rows with keys that can be used."""
+        return self.inputs.census.n_rows - self.n_bad_keys
+
+
+def make_parts(spark: SparkSession, job: Job) -> dict[int, Shard]:
+    """Make the parts of a run that are not committed; return all of them by number.
+
+    Raises
+    ------
+    TooManyRejectsError
+        More rows than `output.max_rejects` cannot be explained.
+    RunError
+        The counts do not add up, or another program has taken the run over.
+    """
+    _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    done = read_shards(spark, job.location, job.run_id)
+    todo = [part for part in range(job.n_shards) if part not in done]
+    if len(todo) < job.n_shards:
+        _log.info("run %s: %d of %d shards are there already", job.run_id, job.n_shards - len(todo), job.n_shards)
+    good, bad = split_rows(job.inputs.applicants, job.inputs.columns.key, job.inputs.census)
+    if job.share < 1.0:
+        good = sample_keys(good, job.inputs.columns.key, job.share, job.config.explain.seed)
+    with ThreadPoolExecutor(1) as pool:  # a small job that nothing waits for
+        rejecting = None if KEYS in done else pool.submit(_reject_keys, spark, bad, job)
+        if todo and job.n_shards > 1 and STAGED not in done:
+            done[STAGED] = _stage(spark, good, job)
+        for number, part in enumerate(todo, start=job.n_shards - len(todo) + 1):
+            start = perf_counter()
+            done[part] = _make_part(spark, _rows_of(spark, good, job, part), part, job, done)
+            _log.info(
+                "shard %d of %d: %d rows, %.1f s", number, job.n_shards, done[part].n_rows, perf_counter() - start
+            )
+        if rejecting is not None:
+            done[KEYS] = rejecting.result()
+    if job.share == 1.0:
+        check_total(done, job.n_good)
+    return done
+
+
+def read_back(spark: SparkSession, job: Job, shards: Mapping[int, Shard]) -> DataFrame:
+    """Return what is committed of the run's attributions, as wide rows."""
+    features = job.inputs.prepared.feature_names
+    written = read_committed(spark, job.location, schema.ATTRIBUTIONS, job.run_id, shards, struct_fields=features)
+    if not job.inputs.prepared.keeps_surrogate_values and schema.SURROGATE_VALUES in written.columns:
+        written = written.drop(schema.SURROGATE_VALUES)  # another run's, in the same Delta table
+    return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
+
+
+def _rows_of(spark: SparkSession, good: DataFrame, job: Job, part: int) -> DataFrame:
+    if job.n_shards == 1:
+        return good
+    rows = read_staged(spark, job.location, job.run_id, part, good.columns)
+    if rows is None:  # removed by somebody: the copy says nothing that the input does not
+        _stage(spark, good, job)
+        rows = read_staged(spark, job.location, job.run_id, part, good.columns)
+    if rows is None:
+        raise RunError(f"{job.location}: the run's copy of its input cannot be read; start the same command again")
+    return rows
+
+
+def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
+    """Copy the rows to explain, cut into shards, and commit the copy."""
+    start, key = perf_counter(), job.inputs.columns.key
+    files = -(-job.inputs.plan.partitions // job.n_shards)
+    counts = stage(good, job.location, job.run_id, key=key, n_shards=job.n_shards, files=files)
+    n_rows = sum(counts.values())
+    if job.share == 1.0 and n_rows != job.n_good:
+        raise RunError(
+            f"the counts do not add up: {job.n_good:,} rows were counted and {n_rows:,} read; the input changes while "
+            "it is read; start the same command again, on a table that does not change or a fixed version of it"
+        )
+    _log.info("input copied, cut into %d shards: %.1f s", job.n_shards, perf_counter() - start)
+    return _commit(spark, job, _shard(job, STAGED, n_rows, 0))
+
+
+def _make_part(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> Shard:
+    prepared, location = job.inputs.prepared, job.location
+    name = shard_name(location, part, job.n_shards, job.holder.attempt)
+    _explain(rows, job, name)
+    written = read_table(
+        spark, location, schema.ATTRIBUTIONS, job.run_id, shards=[name], struct_fields=prepared.feature_names
+    )
+    lines = len(prepared.output_names) * (1 if job.config.output.layout == "wide" else len(prepared.feature_names))
+    n_explained = written.count() // lines
+    n_rows = job.n_good if job.n_shards == 1 and job.share == 1.0 else rows.count()
+    if n_rows != n_explained:
+        _reject_missing(rows, written, n_rows - n_explained, name, job)
+        n_rejected = n_rows - n_explained + sum(one.n_rejected for one in done.values())
+        table = read_table(spark, location, schema.REJECTS, job.run_id, shards=[name])
+        first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
+        _check_rejects(job, n_rejected + (0 if KEYS in done else job.n_bad_keys), "; ".join(first))
+    return _commit(spark, job, _shard(job, part, n_rows, n_explained))
+
+
+def _shard(job: Job, part: int, n_rows: int, n_explained: int) -> Shard:
+    attempt = job.holder.attempt
+    return Shard(
+        part=part,
+        n_parts=job.n_shards,
+        shard=shard_name(job.location, part, job.n_shards, attempt),
+        n_rows=n_rows,
+        n_explained=n_explained,
+        n_rejected=0 if part == STAGED else n_rows - n_explained,
+        attempt=attempt,
+        committed_at=datetime.now(UTC),
+    )
+
+
+def _commit(spark: SparkSession, job: Job, shard: Shard) -> Shard:
+    job.started.result()
+    job.holder.check()
+    commit_shard(spark, job.location, job.run_id, shard)
+    return shard
+
+
+def _explain(rows: DataFrame, job: Job, name: str) -> None:
+    """Explain rows and write those that can be explained, in one evaluation."""
+    inputs, output = job.inputs, job.config.output
+    most = output.max_rejects
+    found = explain_frame(
+        rows,
+        inputs.prepared,
+        columns=inputs.columns,
+        partitions=-(-inputs.plan.partitions // job.n_shards),
+        limit=RejectLimit(count=most) if isinstance(most, int) else RejectLimit(share=most),
+        carrier=inputs.carrier,
+    )
+    explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
+    if output.layout == "long":
+        explained = to_long(explained, inputs.columns, inputs.prepared.feature_names)
+    replace_shard(tagged(explained, job.run_id), job.location, schema.ATTRIBUTIONS, job.run_id, name)
+
+
+def _reject_keys(spark: SparkSession, bad: DataFrame | None, job: Job) -> Shard:
+    """Write the rows rejected at the door; a table of rejects without rows says that there were none."""
+    rejected = reject_rows(without_rows(job.inputs.applicants) if bad is None else bad, job.inputs.columns.key)
+    name = shard_name(job.location, KEYS, job.n_shards, job.holder.attempt)
+    replace_shard(tagged(rejected, job.run_id), job.location, schema.REJECTS, job.run_id, name)
+    return _commit(spark, job, _shard(job, KEYS, job.n_bad_keys, 0))
+
+
+def _reject_missing(rows: DataFrame, written: DataFrame, n_missing: int, name: str, job: Job) -> None:
+    """Explain the rows that are not in the table once more, for the reasons, and write those."""
+    inputs, location, run_id = job.inputs, job.location, job.run_id
+    missing = missing_rows(rows, written, inputs.columns.key)
+    found = explain_frame(missing, inputs.prepared, columns=inputs.columns, carrier=inputs.carrier)
+    fields = [column(found, schema.ERROR).getField(name).alias(name) for name in schema.REJECT_COLUMNS]
+    failed = found.where(column(found, schema.ERROR).isNotNull())
+    rejected = failed.select(*(column(failed, name) for name in inputs.columns.key), *fields)
+    replace_shard(tagged(rejected, run_id), location, schema.REJECTS, run_id, name)
+    n_rejected = read_table(rows.sparkSession, location, schema.REJECTS, run_id, shards=[name]).count()
+    if n_rejected != n_missing:
+        raise RunError(
+            f"the counts do not add up: of {inputs.census.n_rows:,} rows read {n_missing:,} of this shard could not be "
+            f"explained, and {n_rejected:,} when they were looked at again; the model or the input changes between two "
+            "looks at the same row"
+        )
+
+
+def _check_rejects(job: Job, n_rejected: int, why: str) -> None:
+    output, n_rows = job.config.output, job.inputs.census.n_rows
+    if n_rejected > output.reject_limit(n_rows):
+        raise TooManyRejectsError(
+            f"{n_rejected:,} of {n_rows:,} rows cannot be explained, more than output.max_rejects="
+            f"{output.max_rejects} allows; mend the input, or allow more. First messages: {why}"
+        )
