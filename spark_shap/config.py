@@ -181,6 +181,7 @@ class Output(_Section):
     format: Literal["parquet", "delta"] = "parquet"
     layout: Literal["wide", "long"] = "wide"
     max_rejects: Limit = 0.01  # 1: one row
+    evolve_schema: bool = False  # whether Delta tables that are there may get new columns
 
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:

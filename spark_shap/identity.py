@@ -84,9 +84,13 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
 def what_changed(before: RunRecord, now: RunRecord) -> list[str]:
     """Return which inputs of two runs of the same configuration differ, for messages."""
     parts = {
-        "the applicants": (before.input_version, now.input_version),
+        "the applicants": (_content(before.input_version), _content(now.input_version)),
         "the model": (before.model_fingerprint, now.model_fingerprint),
         "the reference": (before.reference_fingerprint, now.reference_fingerprint),
         "the features": (before.feature_names, now.feature_names),
     }
     return [name for name, (one, other) in parts.items() if one != other]
+
+
+def _content(version: str | None) -> str:
+    return str(version).split("content:")[-1]

@@ -22,7 +22,7 @@ from spark_shap.engine.worker import Columns
 from spark_shap.errors import InputError
 from spark_shap.identity import background_identity
 from spark_shap.io.references import background_of, collect_columns, sample_by_hash
-from spark_shap.io.sources import read_source, require_columns, require_weights, where_rows
+from spark_shap.io.sources import read_source, require_columns, require_weights, source_version, where_rows
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.loading import LoadedModel, load_model
@@ -63,6 +63,7 @@ class Inputs(NamedTuple):
     reference_fingerprint: str
     reference_weight: float
     plan: Plan
+    version: int | None = None  # of the applicants' Delta table
 
 
 def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
@@ -77,7 +78,9 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     if config.model.object is not None:
         ship_module(config.model.object.partition(":")[0])
     applicants = config.applicants
-    frame = _read(spark, applicants)
+    at = applicants
+    version = source_version(spark, path=at.path, table=at.table, format=at.resolved_format)
+    frame = _read(spark, applicants, version)
     keep = _kept(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
     reference = _reference(spark, config, frame)
@@ -117,7 +120,7 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         shards=config.explain.shards,
     )
     fingerprint, total = background_identity(whole, prepared, background, weights)
-    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, fingerprint, total, plan)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, fingerprint, total, plan, version)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -178,8 +181,15 @@ def _collect(
     return collect_columns(taken, features, config.reference.weight), drawing.result()
 
 
-def _read(spark: SparkSession, source: Applicants | Reference) -> DataFrame:
-    return read_source(spark, path=source.path, table=source.table, format=source.resolved_format, where=source.where)
+def _read(spark: SparkSession, source: Applicants | Reference, version: int | None = None) -> DataFrame:
+    return read_source(
+        spark,
+        path=source.path,
+        table=source.table,
+        format=source.resolved_format,
+        where=source.where,
+        version=version,
+    )
 
 
 def _features(

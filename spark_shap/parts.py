@@ -19,6 +19,7 @@ from spark_shap.engine.explain import explain_frame
 from spark_shap.engine.layout import to_long, to_wide
 from spark_shap.engine.worker import RejectLimit
 from spark_shap.errors import RunError, TooManyRejectsError
+from spark_shap.io.delta import refuse_new_fields
 from spark_shap.io.shards import (
     KEYS,
     STAGED,
@@ -86,6 +87,8 @@ def make_parts(spark: SparkSession, job: Job) -> dict[int, Shard]:
         The counts do not add up, or another program has taken the run over.
     """
     _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    if not job.config.output.evolve_schema:
+        refuse_new_fields(_explained(job.inputs.applicants, job), job.location, schema.ATTRIBUTIONS)
     done = read_shards(spark, job.location, job.run_id)
     todo = [part for part in range(job.n_shards) if part not in done]
     if len(todo) < job.n_shards:
@@ -149,7 +152,7 @@ def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
 def _make_part(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> Shard:
     prepared, location = job.inputs.prepared, job.location
     name = shard_name(location, part, job.n_shards, job.holder.attempt)
-    _explain(rows, job, name)
+    replace_shard(_explained(rows, job), location, schema.ATTRIBUTIONS, job.run_id, name)
     written = read_table(
         spark, location, schema.ATTRIBUTIONS, job.run_id, shards=[name], struct_fields=prepared.feature_names
     )
@@ -186,8 +189,8 @@ def _commit(spark: SparkSession, job: Job, shard: Shard) -> Shard:
     return shard
 
 
-def _explain(rows: DataFrame, job: Job, name: str) -> None:
-    """Explain rows and write those that can be explained, in one evaluation."""
+def _explained(rows: DataFrame, job: Job) -> DataFrame:
+    """Return the attributions of those rows that can be explained, lazily."""
     inputs, output = job.inputs, job.config.output
     most = output.max_rejects
     found = explain_frame(
@@ -201,7 +204,7 @@ def _explain(rows: DataFrame, job: Job, name: str) -> None:
     explained = found.where(column(found, schema.ERROR).isNull()).drop(schema.ERROR)
     if output.layout == "long":
         explained = to_long(explained, inputs.columns, inputs.prepared.feature_names)
-    replace_shard(tagged(explained, job.run_id), job.location, schema.ATTRIBUTIONS, job.run_id, name)
+    return tagged(explained, job.run_id)
 
 
 def _reject_keys(spark: SparkSession, bad: DataFrame | None, job: Job) -> Shard:

@@ -53,9 +53,14 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         rows_rejected=0,
         model_evaluations=0,
         versions=package_versions(inputs.applicants.sparkSession.version),
-        input_version=f"content:{inputs.census.digest}",
+        input_version=_version(inputs),
         shards=inputs.plan.shards,
     )
+
+
+def _version(inputs: Inputs) -> str:
+    content = f"content:{inputs.census.digest}"
+    return content if inputs.version is None else f"delta:{inputs.version} {content}"
 
 
 def completed(record: RunRecord, quality: Quality, counts: Counts) -> RunRecord:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer
+from spark_shap import Explainer, pipeline, read_run
 from spark_shap.config import RunConfig
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, TooManyRejectsError
@@ -112,3 +113,66 @@ def test_refusals(spark_connect: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "out" / "thesis.doc").write_text("x")
     with pytest.raises(InputError, match="holds other things"):
         start(spark_connect, tmp_path)
+
+
+def test_shards_go_on_where_a_run_ended(
+    spark_connect: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(spark_connect, tmp_path, output={"path": str(tmp_path / "whole")})
+    cut: dict[str, Any] = {
+        "output": {"path": str(tmp_path / "cut")},
+        "explain": {"shards": 3, "n_evaluations": 65, "seed": 7},
+    }
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "summarize", crash)
+        with pytest.raises(KeyboardInterrupt):
+            start(spark_connect, tmp_path, **cut)
+    asked = worker_rows(tmp_path / "calls")
+    done = start(spark_connect, tmp_path, **cut)
+    assert worker_rows(tmp_path / "calls") - asked < 0.5 * done.record.model_evaluations  # the timing of a few rows
+    assert (done.record.attempts, done.record.shards, done.record.run_id) == (2, 3, whole.record.run_id)
+    one, other = (
+        read_run(spark_connect, str(tmp_path / name)).toPandas().sort_values("id", ignore_index=True)
+        for name in ("whole", "cut")
+    )
+    pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model_mb", "background_rows"), [(50, 100_000), (300, 1000)])
+def test_large_models_and_backgrounds(
+    spark_connect: SparkSession, tmp_path: Path, model_mb: int, background_rows: int
+) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"x{index}" for index in range(25)]
+    background = pd.DataFrame(rng.normal(size=(background_rows, 25)), columns=names)  # 100,000 rows: 20 MB
+    background.to_parquet(tmp_path / "background.parquet")
+    background.head(200).assign(id=range(200)).to_parquet(tmp_path / "applicants.parquet")
+    save(Table(model_mb), tmp_path / "model.pkl")
+    assert (tmp_path / "model.pkl").stat().st_size > model_mb * 10**6
+    config = {
+        "applicants": {"path": str(tmp_path / "applicants.parquet"), "key": "id"},
+        "reference": {"path": str(tmp_path / "background.parquet"), "size": "all"},
+        "model": {"file": str(tmp_path / "model.pkl")},
+        "explain": {"n_evaluations": 33, "surrogate_evaluations": 0},
+        "output": {"path": str(tmp_path / "out")},
+    }
+    done = run(spark_connect, RunConfig.model_validate(config))
+    assert (done.record.rows_explained, done.record.reference_rows) == (200, background_rows)
+    assert done.record.additivity_gap_max < 1e-9  # type: ignore[operator]  # a number: rows were explained
+
+
+class Table:
+    """A model of many numbers: each row looks some of them up."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.table = np.random.default_rng(1).normal(size=megabytes * 125_001)
+
+    def __call__(self, rows: pd.DataFrame) -> Any:
+        x = rows.to_numpy()
+        place = np.abs(x[:, :5] * 1000).astype(int).sum(axis=1) % len(self.table)
+        return np.tanh(x[:, 0] * x[:, 1]) + x[:, 2] + self.table[place]

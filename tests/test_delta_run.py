@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from portfolio import FEATURES, Model, applicants, save, settings, worker_rows
 
-from spark_shap import pipeline, schema
+from spark_shap import InputError, parts, read_run, schema
 from spark_shap.config import RunConfig
 from spark_shap.engine.explain import explain_frame
 from spark_shap.io.runs import read_runs
@@ -75,7 +76,7 @@ def test_model_is_asked_once(spark: SparkSession, tmp_path: Path, monkeypatch: p
         before.append(worker_rows(tmp_path / "calls"))
         return explain_frame(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "explain_frame", explain)
+    monkeypatch.setattr(parts, "explain_frame", explain)
     done = start(spark, tmp_path)
     assert worker_rows(tmp_path / "calls") - before[0] == done.record.model_evaluations
 
@@ -102,7 +103,8 @@ def test_deltalake_reads_tables_of_plain_names(spark: SparkSession, tmp_path: Pa
     done = run(spark, RunConfig.model_validate(config))
     for name, n_rows in (("attributions", 60), ("summary", 5), ("runs", 1), ("rejects", 0)):
         table = deltalake.DeltaTable(str(tmp_path / "out" / name))
-        assert table.metadata().partition_columns == ["run_id"]
+        sharded = ["shard"] if name in ("attributions", "rejects") else []
+        assert table.metadata().partition_columns == ["run_id", *sharded]
         assert table.to_pyarrow_table().num_rows == n_rows
     rows = deltalake.DeltaTable(str(tmp_path / "out" / "attributions")).to_pyarrow_table().to_pandas()
     total = [sum(row.values()) for row in rows["shap_values"]]
@@ -147,3 +149,54 @@ def test_catalog_schema(spark: SparkSession, folder: Path, result: RunResult) ->
         np.testing.assert_array_equal(values(table), values(same))
     finally:
         spark.sql("DROP SCHEMA explained CASCADE")
+
+
+def test_shards_in_a_catalog_schema(spark: SparkSession, folder: Path, result: RunResult) -> None:
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS cut LOCATION '{folder}/cut'")
+    try:
+        output = {"path": None, "schema": "cut", "format": "delta", "max_rejects": 0.5}
+        done = start(spark, folder, output=output, explain={"shards": 3, "n_evaluations": 65, "seed": 7})
+        assert done.record == replace(
+            result.record,
+            shards=3,
+            config=done.record.config,
+            started_at=done.record.started_at,
+            finished_at=done.record.finished_at,
+        )
+        table = read_run(spark, done.location).toPandas()
+        same = read_run(spark, result.location, result.record.run_id).toPandas()
+        np.testing.assert_array_equal(values(table), values(same))
+        names = {row["tableName"] for row in spark.sql("SHOW TABLES IN cut").collect()}
+        assert names == {"attributions", "claims", "rejects", "runs", "shards", "summary"}
+    finally:
+        spark.sql("DROP SCHEMA cut CASCADE")
+
+
+def test_new_columns_are_refused_unless_asked_for(
+    spark: SparkSession, folder: Path, result: RunResult, tmp_path: Path
+) -> None:
+    here = {"path": str(folder / "out"), "format": "delta", "max_rejects": 0.5}
+    more = {"path": str(folder / "lake"), "format": "delta", "keep": ["region", "exposure"]}
+    with pytest.raises(InputError, match=r"'attributions' has no exposure; set output.evolve_schema: true"):
+        start(spark, folder, applicants=more, output=here)
+    assert "exposure" not in spark.read.format("delta").load(result.location.path("attributions")).columns
+    done = start(spark, folder, applicants=more, output=here | {"evolve_schema": True})
+    assert read_run(spark, done.location, done.record.run_id).where("exposure is null").count() == 0
+
+
+def test_a_delta_input_is_read_at_one_version(
+    spark: SparkSession, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(tmp_path / "applicants")
+    rows = spark.createDataFrame(applicants(120))
+    rows.write.format("delta").option("delta.columnMapping.mode", "name").save(source)
+
+    def late(*arguments: Any, **options: Any) -> Any:  # once the rows are counted, others come
+        rows.withColumn("id", rows["id"] + 10_000).write.format("delta").mode("append").save(source)
+        return explain_frame(*arguments, **options)
+
+    monkeypatch.setattr(parts, "explain_frame", late)
+    applied = {"path": source, "format": "delta"}
+    done = start(spark, folder, applicants=applied, output={"path": str(tmp_path / "out"), "format": "delta"})
+    assert done.record.rows_explained == 120
+    assert str(done.record.input_version).startswith("delta:0 content:")

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap.dataframes import quoted
-from spark_shap.errors import RunError
-from spark_shap.io.sources import spark_reason
+from spark_shap.errors import InputError, RunError
+from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["delta_exists", "new_fields", "open_delta", "write_delta"]
+__all__ = ["delta_exists", "open_delta", "refuse_new_fields", "write_delta"]
 
 _REFUSED = re.compile(r"[ ,;{}()\n\t=]")
 # Names of columns are no longer names in files: needs reader 2 and writer 5.
@@ -43,11 +43,15 @@ def open_delta(spark: SparkSession, location: Location, table: str) -> DataFrame
 
 
 def delta_exists(spark: SparkSession, location: Location, table: str) -> bool:
-    """Whether there is such a table."""
+    """Whether there is such a table; never in a session without Delta's jars."""
     try:
         return bool(open_delta(spark, location, table).columns)
     except AnalysisException:
         return False
+    except SPARK_ERRORS as error:
+        if "DATA_SOURCE_NOT_FOUND" in str(error):
+            return False
+        raise
 
 
 def write_delta(
@@ -102,6 +106,18 @@ def write_delta(
         raise
 
 
+def refuse_new_fields(df: DataFrame, location: Location, table: str) -> None:
+    """Raise `InputError` when a Delta table that is there would need new columns, or fields in its structs."""
+    if location.format != "delta" or not delta_exists(df.sparkSession, location, table):
+        return
+    if new := _new_fields(df.schema, open_delta(df.sparkSession, location, table).schema):
+        shown = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
+        raise InputError(
+            f"{location}: table {table!r} has no {shown}; set output.evolve_schema: true to add what is missing, or "
+            "write to another location"
+        )
+
+
 def _is_part(part: Mapping[str, str]) -> Column:
     whole = F.lit(True)
     for column, value in part.items():
@@ -109,7 +125,7 @@ def _is_part(part: Mapping[str, str]) -> Column:
     return whole
 
 
-def new_fields(df: T.StructType, there: T.StructType) -> list[str]:
+def _new_fields(df: T.StructType, there: T.StructType) -> list[str]:
     """Return names of columns, and of fields of structs, that the first schema has and the second has not."""
     known = {field.name: field.dataType for field in there.fields}
     found = [field.name for field in df.fields if field.name not in known]

@@ -10,7 +10,7 @@ from typing import Literal
 from spark_shap.dataframes import quoted
 from spark_shap.errors import UsageError
 
-__all__ = ["Location"]
+__all__ = ["Location", "absolute"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 
@@ -40,9 +40,9 @@ class Location:
         if self.catalog_schema is not None and self.format != "delta":
             # A Parquet table in a catalog has one schema, and runs of different models have several.
             raise UsageError(f"{self.catalog_schema}: tables in a catalog schema are Delta tables: use delta")
-        if self.root is not None and not _SCHEME.match(self.root):
+        if self.root is not None:
             # Delta's SQL takes absolute paths only.
-            object.__setattr__(self, "root", os.path.abspath(self.root))
+            object.__setattr__(self, "root", absolute(self.root))
 
     def __str__(self) -> str:
         """Return the path or schema."""
@@ -57,3 +57,8 @@ class Location:
         if self.catalog_schema is None:
             return f"{self.format}.{quoted(self.path(table))}"
         return ".".join(quoted(part) for part in [*self.catalog_schema.split("."), table])
+
+
+def absolute(path: str) -> str:
+    """Return a path without a scheme as an absolute one."""
+    return path if _SCHEME.match(path) else os.path.abspath(path)

@@ -78,7 +78,7 @@ class RunRecord:
     versions
         Package to version.
     input_version
-        Version of the applicants' table, where it has one.
+        What was read of the applicants: the version of their Delta table, if any, and a hash of the rows.
     attempts
         How many times the run was started until it was complete.
     shards

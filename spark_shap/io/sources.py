@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from spark_shap.dataframes import quoted
 from spark_shap.errors import InputError
+from spark_shap.io.location import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "read_source",
     "require_columns",
     "require_weights",
+    "source_version",
     "spark_reason",
     "where_rows",
 ]
@@ -95,6 +97,7 @@ def read_source(
     table: str | None = None,
     format: Format | None = None,
     where: str | None = None,
+    version: int | None = None,
 ) -> DataFrame:
     """Return the rows of a path or table, at least one.
 
@@ -108,6 +111,8 @@ def read_source(
         Of the path. CSV has a header line, and column types are inferred from all rows.
     where
         SQL predicate of the rows to keep.
+    version
+        Of a Delta table; None takes the newest, which may be another one at every look.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def read_source(
         raise InputError(f"{path}: its format is not known; give csv, parquet or delta")
     place = path if path is not None else f"table {table}"
     try:
-        df = _open(spark, path, table, format)
+        df = _open(spark, path, table, format, version)
     except SPARK_ERRORS as exc:
         raise InputError(f"{place}: cannot be read: {spark_reason(exc)}; {_way_out(exc, format)}") from None
     if where is not None:
@@ -192,11 +197,27 @@ def require_weights(df: DataFrame, name: str, *, what: str) -> None:
         raise InputError(f"{what}: weight column {name!r} is 0 in every row; at least one weight must count")
 
 
-def _open(spark: SparkSession, path: str | None, table: str | None, format: Format | None) -> DataFrame:
+def source_version(spark: SparkSession, *, path: str | None, table: str | None, format: Format | None) -> int | None:
+    """Return the version that a Delta table has now; None where the source is none, or does not tell."""
+    if path is not None and format != "delta":
+        return None
+    # A path in Delta's SQL is absolute.
+    name = f"delta.{quoted(absolute(path))}" if path is not None else ".".join(map(quoted, str(table).split(".")))
+    try:
+        row = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").first()
+    except SPARK_ERRORS:  # a view, a Parquet table, history that may not be read
+        return None
+    return None if row is None else int(row["version"])
+
+
+def _open(
+    spark: SparkSession, path: str | None, table: str | None, format: Format | None, version: int | None
+) -> DataFrame:
+    reader = spark.read if version is None else spark.read.option("versionAsOf", version)
     if table is not None:
-        df = spark.read.table(table)
+        df = reader.table(table)
     else:
-        reader = spark.read.options(**_CSV_OPTIONS) if format == "csv" else spark.read
+        reader = reader.options(**_CSV_OPTIONS) if format == "csv" else reader
         df = reader.format(str(format)).load(path)
     # Connect resolves lazily: ask now, so that a missing path is not blamed on the predicate.
     if not df.columns:
