@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from spark_shap.intake import Inputs
     from spark_shap.io.claims import Holder
     from spark_shap.io.location import Location
+    from spark_shap.io.runs import RunRecord
 
-__all__ = ["Job", "make_parts", "read_back"]
+__all__ = ["Job", "check_complete", "make_parts", "read_back"]
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def make_parts(spark: SparkSession, job: Job) -> dict[int, Shard]:
     RunError
         The counts do not add up, or another program has taken the run over.
     """
-    _check_rejects(job, job.n_bad_keys, "their keys are null or not unique")
+    _check_rejects(job.config, job.inputs, job.n_bad_keys, "their keys are null or not unique")
     if not job.config.output.evolve_schema:
         refuse_new_fields(_explained(job.inputs.applicants, job), job.location, schema.ATTRIBUTIONS)
     done = read_shards(spark, job.location, job.run_id)
@@ -162,9 +163,8 @@ def _make_part(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: 
     if n_rows != n_explained:
         _reject_missing(rows, written, n_rows - n_explained, name, job)
         n_rejected = n_rows - n_explained + sum(one.n_rejected for one in done.values())
-        table = read_table(spark, location, schema.REJECTS, job.run_id, shards=[name])
-        first = [row["message"] for row in table.select("message").distinct().limit(3).collect()]
-        _check_rejects(job, n_rejected + (0 if KEYS in done else job.n_bad_keys), "; ".join(first))
+        why = _messages(read_table(spark, location, schema.REJECTS, job.run_id, shards=[name]))
+        _check_rejects(job.config, job.inputs, n_rejected + (0 if KEYS in done else job.n_bad_keys), why)
     return _commit(spark, job, _shard(job, part, n_rows, n_explained))
 
 
@@ -233,10 +233,22 @@ def _reject_missing(rows: DataFrame, written: DataFrame, n_missing: int, name: s
         )
 
 
-def _check_rejects(job: Job, n_rejected: int, why: str) -> None:
-    output, n_rows = job.config.output, job.inputs.census.n_rows
-    if n_rejected > output.reject_limit(n_rows):
+def check_complete(spark: SparkSession, config: RunConfig, inputs: Inputs, location: Location, run: RunRecord) -> None:
+    """Raise `TooManyRejectsError` when a complete run has more rejects than are allowed now."""
+    if run.rows_rejected > config.output.reject_limit(run.rows_read):
+        shards = read_shards(spark, location, run.run_id)
+        why = _messages(read_committed(spark, location, schema.REJECTS, run.run_id, shards))
+        _check_rejects(config, inputs, run.rows_rejected, why)
+
+
+def _messages(rejects: DataFrame) -> str:
+    return "; ".join(row["message"] for row in rejects.select("message").distinct().limit(3).collect())
+
+
+def _check_rejects(config: RunConfig, inputs: Inputs, n_rejected: int, why: str) -> None:
+    n_rows = inputs.census.n_rows
+    if n_rejected > config.output.reject_limit(n_rows):
         raise TooManyRejectsError(
             f"{n_rejected:,} of {n_rows:,} rows cannot be explained, more than output.max_rejects="
-            f"{output.max_rejects} allows; mend the input, or allow more. First messages: {why}"
+            f"{config.output.max_rejects} allows; mend the input, or allow more. First messages: {why}"
         )

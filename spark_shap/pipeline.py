@@ -29,7 +29,7 @@ from spark_shap.io.shards import forget_shards, read_committed, read_shards, rem
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import replace_run
-from spark_shap.parts import Job, make_parts, read_back
+from spark_shap.parts import Job, check_complete, make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
         with claimed(spark, location, run_id) as holder, ThreadPoolExecutor(1) as pool:
             earlier = find_run(spark, location, run_id)
             if earlier is not None and earlier.status == COMPLETE and _is_whole(spark, location, earlier):
+                check_complete(spark, config, inputs, location, earlier)
                 _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
                 return RunResult(earlier, location, inputs.plan, clock.seconds)
             for line in inputs.plan.lines():
