@@ -43,12 +43,18 @@ def test_time_is_the_rows_times_their_cost(method: Prepared) -> None:
 
 @pytest.mark.parametrize(
     ("n_rows", "parallelism", "tasks"),
-    [(1, 4, 1), (3, 4, 3), (100, 4, 4), (10_000, 4, 8), (1_000_000, 4, 500), (1_000_000, 7, 504)],
+    [(1, 4, 1), (3, 4, 3), (100, 4, 4), (10_000, 4, 8), (1_000_000, 4, 512), (1_000_000, 7, 525)],
 )
 def test_tasks_take_twenty_seconds_and_use_all_cores(
     method: Prepared, n_rows: int, parallelism: int, tasks: int
 ) -> None:
     assert make_plan(method, PROBE, n_rows=n_rows, parallelism=parallelism).partitions == tasks
+
+
+@pytest.mark.parametrize(("n_rows", "shards"), [(10_000, 1), (1_000_000, 8), (10**10, 4096)])
+def test_shards_take_five_minutes(method: Prepared, n_rows: int, shards: int) -> None:
+    assert make_plan(method, PROBE, n_rows=n_rows, parallelism=4).shards == shards
+    assert make_plan(method, PROBE, n_rows=n_rows, parallelism=4, shards=3).shards == 3
 
 
 def test_tasks_as_they_are_asked_for(method: Prepared) -> None:
@@ -74,7 +80,12 @@ def test_memory_stays_near_what_is_allowed(n_features: int, memory_mb: int) -> N
 
 def test_lines_say_what_a_person_asks(method: Prepared) -> None:
     text = "\n".join(make_plan(method, PROBE, n_rows=10_000_000, parallelism=100).lines())
-    for part in ("sampling: ", "10,000,000 in 4,100 tasks, 100 at a time", "500 a row, 5,000,000,000 in all", "17 min"):
+    for part in (
+        "sampling: ",
+        "10,000,000 in 5,100 tasks, 100 at a time, committed in 3 shards",
+        "500 a row, 5,000,000,000 in all",
+        "17 min",
+    ):
         assert part in text, text
     assert "2 h 47 min" in "\n".join(make_plan(method, PROBE, n_rows=10**8, parallelism=100).lines())
 

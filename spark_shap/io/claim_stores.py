@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -90,6 +91,8 @@ class _FileStore:
     def remove(self) -> None:
         files, path, _ = self.place
         files.delete(path, False)
+        with suppress(*SPARK_ERRORS):  # it holds claims to other runs
+            files.delete(path.getParent(), False)
 
     @staticmethod
     def _fill(stream: Any, text: str) -> None:
