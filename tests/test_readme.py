@@ -64,10 +64,12 @@ def test_command(command, checkout):
     run(command, checkout)
 
 
-def test_python_blocks_in_one_session(tmp_path):
-    script = tmp_path / "readme.py"
+def test_python_blocks_in_one_session(checkout):
+    if not (checkout / "out" / "german_credit").exists():  # the commands above have made it
+        run("spark-shap run --config conf/local.yaml", checkout)
+    script = checkout / "readme.py"
     script.write_text("\n".join(text for kind, text in BLOCKS if kind == "python"))
-    printed = run(f"python {script}", tmp_path)
+    printed = run(f"python {script}", checkout)
     assert "mean_abs_shap" in printed
 
 
