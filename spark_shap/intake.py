@@ -15,7 +15,7 @@ from spark_shap.core.audit_plan import AuditPlan, AuditTargets
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns
-from spark_shap.engine.probing import probe_on_workers
+from spark_shap.engine.probing import probe_on_workers, warm_workers
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
@@ -77,14 +77,30 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     loaded = load_model(object=config.model.object, file=config.model.file, sha256=config.model.sha256)
     if config.model.object is not None:
         ship_module(config.model.object.partition(":")[0])
+    # Small jobs of Spark and the driver's own work, side by side.
+    with ThreadPoolExecutor(4) as pool, one_thread():
+        return _checked(spark, config, loaded, _source(spark, config, loaded.model), pool)
+
+
+class _Source(NamedTuple):
+    """The rows to explain and those to compare with, and which columns are what."""
+
+    frame: DataFrame
+    reference: DataFrame
+    features: list[str]
+    columns: Columns
+    version: int | None
+
+
+def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
+    """Open the applicants and the reference, and check their columns."""
     applicants = config.applicants
-    at = applicants
-    version = source_version(spark, path=at.path, table=at.table, format=at.resolved_format)
+    version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
     frame = _read(spark, applicants, version)
     keep = _kept(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
     reference = _reference(spark, config, frame)
-    features = _features(config, loaded.model, frame, reference, keep)
+    features = _features(config, model, frame, reference, keep)
     require_columns(frame, features, what="applicants")
     columns = Columns(applicants.key, keep)
     check_columns(frame.columns, columns, features)
@@ -94,23 +110,31 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     frame = frame.select(*(column(frame, name) for name in wanted))
     if applicants.weight is not None:
         require_weights(frame, applicants.weight, what="applicants")
-    # Small jobs of Spark and the driver's own work, side by side.
-    with ThreadPoolExecutor(3) as pool, one_thread():
-        counting = pool.submit(census, frame, applicants.key)
-        table, alike = _collect(pool, config, frame, reference, features)
-        background, weights = background_of(table, features, config.reference.weight)
-        found = counting.result()
-        drawn = frame_from_arrow(alike)
-        whole = _whole(config, reference, features)
-        given = _Given(background, weights, drawn, found.n_rows, whole)
-        background, weights, prepared = _prepare(config, loaded.model, given)
-        audit = None
-        if config.explain.audit == "aggregates":
-            target = config.explain.target_error
-            alike_rows = population_rows(drawn, prepared.sample)
-            prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
-        carrier = ship(spark, dumps(prepared))
-        probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
+    return _Source(frame, reference, features, columns, version)
+
+
+def _checked(
+    spark: SparkSession, config: RunConfig, loaded: LoadedModel, source: _Source, pool: ThreadPoolExecutor
+) -> Inputs:
+    """Count the rows, prepare the method and plan the run."""
+    frame, reference, features, columns, version = source
+    counting = pool.submit(census, frame, columns.key)
+    table, alike = _collect(pool, config, frame, reference, features)
+    background, weights = background_of(table, features, config.reference.weight)
+    found = counting.result()
+    drawn = frame_from_arrow(alike)
+    whole = _whole(config, reference, features)
+    given = _Given(background, weights, drawn, found.n_rows, whole)
+    warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
+    background, weights, prepared = _prepare(config, loaded.model, given)
+    audit = None
+    if config.explain.audit == "aggregates":
+        target = config.explain.target_error
+        alike_rows = population_rows(drawn, prepared.sample)
+        prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
+    carrier = ship(spark, dumps(prepared))
+    warming.result()
+    probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
     plan = make_plan(
         prepared,
         probe,

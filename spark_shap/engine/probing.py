@@ -7,12 +7,15 @@ model's library and loaded the method, so that the run itself begins warm.
 
 from __future__ import annotations
 
+import importlib
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from spark_shap.core.accelerate import available
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, load
 from spark_shap.errors import SparkShapError
@@ -25,10 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
-__all__ = ["probe_on_workers"]
+__all__ = ["probe_on_workers", "warm_workers"]
 
 _MOST_TASKS = 64
 _COLUMN = "found"
+_KERNELS = ("surrogate.lookup", "trees.lookup")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,30 @@ class _ProbePartition:
         except SparkShapError as error:
             found = error
         yield pa.RecordBatch.from_arrays([pa.array([pickle.dumps(found)], pa.binary())], names=[_COLUMN])
+
+
+@dataclass(frozen=True)
+class _WarmPartition:
+    """The function that Spark runs."""
+
+    modules: tuple[str, ...]
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Import what explaining will need; what is not there says so when it is needed."""
+        kernels = [f"spark_shap.core.{name}_compiled" for name in _KERNELS] if available() else []
+        for name in (*self.modules, "spark_shap.prepare", *kernels):
+            with suppress(Exception):
+                importlib.import_module(name)
+        for _ in batches:  # Spark ends a worker that leaves input unread
+            pass
+        yield from ()
+
+
+def warm_workers(spark: SparkSession, model: Any) -> None:
+    """Start a worker on every core and let it import what it will need, while the driver does other things."""
+    tasks = min(parallelism(spark), _MOST_TASKS)
+    numbers = spark.range(0, tasks, 1, tasks)
+    numbers.mapInArrow(_WarmPartition((type(model).__module__,)), f"{_COLUMN} binary").collect()
 
 
 def probe_on_workers(spark: SparkSession, carrier: Carrier, frame: pd.DataFrame) -> Probe:
