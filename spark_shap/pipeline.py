@@ -180,10 +180,12 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> Ru
     parts = {part: one for part, one in shards.items() if part >= 0}
     n_wanted = sum(one.n_rows for one in parts.values())
     share = n_wanted / job.n_good if job.n_good else 1.0
-    table = summarize(written, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
+    draws = job.inputs.prepared.draws
+    folded = written if draws else written.drop(schema.STD_ERRORS)  # all 0, and half of what is read
+    table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
     with ThreadPoolExecutor(1) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        quality = measure(written, output=job.inputs.prepared.output_names[0])
+        quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
         summing.result()
     clock.mark("aggregate")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())

@@ -125,6 +125,11 @@ class Prepared:
         return self.layout.names
 
     @property
+    def draws(self) -> bool:
+        """Whether values may come from draws, which the hashes of the rows' keys seed."""
+        return isinstance(self.method, Sampler)
+
+    @property
     def keeps_surrogate_values(self) -> bool:
         """Whether explained rows carry the exact part of their values, which corrects aggregates for noise."""
         return (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spark_shap.models.frames import Rows
 
-__all__ = ["content_hashes", "given_keys", "hash_columns", "key_texts"]
+__all__ = ["content_hashes", "given_keys", "hash_columns", "key_texts", "null_keys"]
 
 
 def key_texts(column: pa.Array | pa.ChunkedArray, name: str) -> list[str | None]:
@@ -33,14 +33,8 @@ def key_texts(column: pa.Array | pa.ChunkedArray, name: str) -> list[str | None]
     InputError
         The type has no one text: floating point, or nested.
     """
+    column = _checked(column, name)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind):
-        raise InputError(
-            f"key column {name!r} has type {kind}, which is no safe key; use integers, strings, booleans, dates, "
-            "timestamps or decimals, or cast it to a string"
-        )
     if not pa.types.is_timestamp(kind):
         texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
         return texts
@@ -49,6 +43,25 @@ def key_texts(column: pa.Array | pa.ChunkedArray, name: str) -> list[str | None]
     unit = "ns" if kind.unit == "ns" else "us"
     clock = pc.cast(column.cast(pa.timestamp(unit)), pa.string()).to_pylist()
     return [text[:-3] if text and unit == "ns" and text.endswith("000") else text for text in clock]
+
+
+def _checked(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array | pa.ChunkedArray:
+    """Return a key column as plain values."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        raise InputError(
+            f"key column {name!r} has type {kind}, which is no safe key; use integers, strings, booleans, dates, "
+            "timestamps or decimals, or cast it to a string"
+        )
+    return column
+
+
+def null_keys(columns: Sequence[Any], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Return (n,) True where a part of the key is null; checks the columns as `hash_columns` does, hashes nothing."""
+    nulls = [pc.is_null(_checked(column, name)) for column, name in zip(columns, names, strict=True)]
+    return np.asarray(np.logical_or.reduce([np.asarray(one) for one in nulls]))
 
 
 def hash_columns(columns: Sequence[Any], names: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from spark_shap import schema
 from spark_shap.core.game import Failure
-from spark_shap.engine.keys import hash_columns
+from spark_shap.engine.keys import hash_columns, null_keys
 from spark_shap.errors import TooManyRejectsError
 from spark_shap.models.conform import conform, frame_from_arrow
 
@@ -168,7 +168,11 @@ def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table
 
 
 def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) -> tuple[list[pa.RecordBatch], list[str]]:
-    hashes, null_key = hash_columns([portion.column(name) for name in columns.key], columns.key)
+    keys = [portion.column(name) for name in columns.key]
+    if prepared.draws:
+        hashes, null_key = hash_columns(keys, columns.key)
+    else:  # the hashes seed draws, and take as long as a tenth of an exact row
+        hashes, null_key = np.zeros(portion.num_rows, dtype=np.uint64), null_keys(keys, columns.key)
     frame = frame_from_arrow(portion.select(prepared.feature_names), whole_integers=True)
     rows, problems = conform(frame, prepared.layout)
     failures = {row: ("input", Failure("ValueDoesNotFit", text)) for row, text in problems.items()}
@@ -182,7 +186,7 @@ def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) ->
         part = rows if len(usable) == portion.num_rows else rows.take(usable)
         found = prepared.explain(part, hashes[usable])
         failures |= {int(usable[row]): ("model", failure) for row, failure in found.failures.items()}
-        good = np.array([row for row in range(len(usable)) if row not in found.failures], dtype=np.intp)
+        good = np.setdiff1d(np.arange(len(usable)), np.fromiter(found.failures, dtype=np.intp))
         if len(good):
             out.append(_explained(portion, usable[good], found, good, prepared, columns))
     if failures:

@@ -113,6 +113,7 @@ def test_a_row_does_not_depend_on_its_company(form, compiled, monkeypatch):
     force(form, monkeypatch)
     for module in ("lookup", "deep"):
         monkeypatch.setattr(f"spark_shap.core.trees.{module}._BLOCK_ROWS", 16)
+    monkeypatch.setattr("spark_shap.core.trees.leaf._BLOCK_PAIRS", 99)
     found = tables(random_forest(4, n_trees=9, depth=7, n_outputs=2), edge_rows(3, 60))
     x = edge_rows(4, 40)
     values, interactions = found.values(x), found.interactions(x)

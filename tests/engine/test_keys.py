@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from spark_shap import InputError
-from spark_shap.engine.keys import hash_columns
+from spark_shap.engine.keys import hash_columns, null_keys
 
 
 def hashed(*columns):
@@ -65,6 +65,8 @@ def test_parts_are_kept_apart():
 def test_nulls_are_found_in_any_part():
     _, null = hash_columns([pa.array(["a", None, "c"]), pa.array([1, 2, None])], ["k", "l"])
     assert null.tolist() == [False, True, True]
+    chunks = pa.chunked_array([pa.array(["a", None]).dictionary_encode(), pa.array(["c"]).dictionary_encode()])
+    assert null_keys([chunks, pa.array([1, 2, None])], ["k", "l"]).tolist() == [False, True, True]
     assert hash_columns([pa.array([], pa.string())], ["k"])[0].shape == (0,)
 
 
@@ -72,3 +74,5 @@ def test_nulls_are_found_in_any_part():
 def test_types_without_one_text_are_refused(column):
     with pytest.raises(InputError, match=rf"key column 'k' has type {column.type}, which is no safe key"):
         hash_columns([column], ["k"])
+    with pytest.raises(InputError, match=rf"key column 'k' has type {column.type}, which is no safe key"):
+        null_keys([column], ["k"])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from spark_shap import Explainer, InputError
 from spark_shap.engine.worker import Columns, RejectLimit, explain_batches, output_schema
@@ -142,6 +143,16 @@ def test_every_kind_of_bad_row_is_rejected_alone(explainer):
     good = {row["id"]: row for row in rows if row["error"] is None}
     assert good == {key: clean[key] for key in good}
     assert len(good) == 55
+
+
+def test_a_closed_form_rejects_null_keys_and_hashes_none(monkeypatch):
+    frame = applicants(30)[["age", "income"]].fillna(0.0)
+    prepared = Explainer(LinearRegression().fit(frame, np.arange(30)), frame).prepared
+    monkeypatch.delattr("spark_shap.engine.worker.hash_columns")
+    table = pa.table({**frame, "id": [f"A{row}" if row != 4 else None for row in range(30)]})
+    rows = explained(prepared, table.to_batches(max_chunksize=7)).to_pylist()
+    assert [row["error"]["error_class"] for row in rows if row["error"]] == ["NullKey"]
+    assert len({row["id"] for row in rows}) == len(rows) == 30
 
 
 def test_a_rejected_row_is_json_that_anyone_reads():

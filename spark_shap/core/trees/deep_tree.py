@@ -7,29 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spark_shap.core import accelerate
-from spark_shap.core.trees import deep as plain
 from spark_shap.core.trees.bins import Bins, unite
+from spark_shap.core.trees.deep import add_interactions, add_values
 from spark_shap.core.trees.nodes import MAX_PATH, Background, Nodes, goes_left, make_factors
 from spark_shap.errors import MethodError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from spark_shap.core.arrays import AnyArray, FloatArray
     from spark_shap.core.trees.paths import TreePaths
 
 __all__ = ["DeepTables", "DeepTree"]
 
 _MAX_BACKGROUND = 20_000
-
-
-def _kernels() -> ModuleType:
-    if not accelerate.available():
-        return plain
-    from spark_shap.core.trees import deep_compiled
-
-    return deep_compiled
 
 
 @dataclass(frozen=True)
@@ -110,12 +99,12 @@ class DeepTables:
     def add_values(self, x: FloatArray, out: FloatArray) -> None:
         """Add the Shapley values of the rows x (n, F) to out (F K, n)."""
         codes, factors = self.tree.bins.encode(x), make_factors(len(self.background.weights))
-        _kernels().add_values(codes, self.background, self.tree.nodes, factors, out)
+        add_values(codes, self.background, self.tree.nodes, factors, out)
 
     def add_interactions(self, x: FloatArray, out: FloatArray) -> None:
         """Add the interactions of pairs i < j of the rows x (n, F) to out (F F K, n)."""
         codes, factors = self.tree.bins.encode(x), make_factors(len(self.background.weights))
-        _kernels().add_interactions(codes, self.background, self.tree.nodes, factors, out)
+        add_interactions(codes, self.background, self.tree.nodes, factors, out)
 
 
 def _distinct(codes: AnyArray, weights: FloatArray) -> Background:

@@ -1,7 +1,4 @@
-"""What one leaf of a deep tree gives to patterns of rows: the two ways of `spark_shap.core.trees.deep`, compiled.
-
-Here rows and background rows are classes by the features that they miss, with the weights of the background's.
-"""
+"""The kernels of `spark_shap.core.trees.leaf`, compiled."""
 
 from __future__ import annotations
 
@@ -11,12 +8,141 @@ import numba
 import numpy as np
 
 if TYPE_CHECKING:
-    from spark_shap.core.arrays import AnyArray, FloatArray
-    from spark_shap.core.trees.nodes import Factors
+    from spark_shap.core.arrays import AnyArray, FloatArray, IntArray
 
-__all__ = ["met_pairs", "met_values", "potential_pairs", "potential_values"]
+__all__ = ["met_pairs", "met_values", "potential_pairs", "potential_values", "refine", "spread"]
 
 _ONE = np.uint64(1)
+
+
+@numba.njit(cache=True, nogil=True)
+def refine(
+    which: AnyArray, misses: AnyArray, bins: AnyArray, words: AnyArray, is_left: bool, bit: np.uint64
+) -> tuple[AnyArray, AnyArray]:
+    """See `spark_shap.core.trees.leaf.refine`."""
+    here = np.empty(len(which), dtype=np.int32)
+    here_misses = np.empty(min(len(which), 2 * len(misses)), dtype=np.uint64)
+    number = np.full(2 * len(misses), -1, dtype=np.int32)
+    n_classes = 0
+    for row in range(len(which)):
+        old = np.intp(which[row])
+        left = (words[bins[row] >> 5] >> np.uint32(bins[row] & 31)) & np.uint32(1)
+        leaves = left != is_left and not misses[old] & bit
+        place = 2 * old + leaves
+        if number[place] < 0:
+            number[place] = n_classes
+            here_misses[n_classes] = misses[old] | bit if leaves else misses[old]
+            n_classes += 1
+        here[row] = number[place]
+    return here, here_misses[:n_classes]
+
+
+@numba.njit(cache=True, nogil=True)
+def potential_values(misses: AnyArray, others: AnyArray, weights: FloatArray, d: int) -> FloatArray:
+    """See `spark_shap.core.trees.leaf.potential_values`."""
+    outside, less = _outside(others, weights, d), np.empty(1 << d)
+    factor = np.zeros(d + 1)
+    for size in range(1, d):
+        factor[size] = _beta(size, d - 1)
+    for players in range(1 << d):
+        less[players] = outside[players] * factor[_popcount(np.uint64(players))]
+    _subset_sums(less, d)
+    out = np.zeros((len(misses), d))
+    for place in range(len(misses)):
+        pattern = np.uint64((1 << d) - 1) ^ misses[place]
+        if outside[pattern] == 0.0:
+            continue
+        mean = (1.0 if misses[place] == 0 else 0.0) - outside[0]
+        for slot in range(d):
+            out[place, slot] = less[pattern & ~(_ONE << np.uint64(slot))]
+            mean += out[place, slot]
+        for slot in range(d):
+            out[place, slot] = mean / d - out[place, slot]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def potential_pairs(misses: AnyArray, others: AnyArray, weights: FloatArray, d: int) -> FloatArray:
+    """See `spark_shap.core.trees.leaf.potential_pairs`."""
+    outside = _outside(others, weights, d)
+    whole, less_one, less_two = _interaction_parts(outside, d)
+    out = np.zeros((len(misses), d * (d - 1) // 2))
+    for place in range(len(misses)):
+        pattern = np.uint64((1 << d) - 1) ^ misses[place]
+        if outside[pattern] == 0.0:
+            continue
+        pair = 0
+        for one in range(d):
+            no_one = ~(_ONE << np.uint64(one))
+            for other in range(one):
+                no_other = ~(_ONE << np.uint64(other))
+                value = whole[pattern] + less_one[pattern & no_one] + less_one[pattern & no_other]
+                out[place, pair] = value + less_two[pattern & no_one & no_other]
+                pair += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def met_values(
+    misses: AnyArray, others: AnyArray, weights: FloatArray, d: int, of_others: FloatArray, of_rows: FloatArray
+) -> FloatArray:
+    """See `spark_shap.core.trees.leaf.met_values`."""
+    out = np.zeros((len(misses), d))
+    for place in range(len(misses)):
+        miss = misses[place]
+        b, loss = _popcount(miss), 0.0
+        for other in range(len(others)):
+            mask = others[other]
+            if mask & miss:
+                continue
+            a = _popcount(mask)
+            loss += weights[other] * of_rows[a, b]
+            gain = weights[other] * of_others[a, b]
+            while mask:
+                below = mask - _ONE
+                out[place, _popcount(~mask & below)] += gain
+                mask &= below
+        for slot in range(d):
+            if (miss >> np.uint64(slot)) & _ONE:
+                out[place, slot] = -loss
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def met_pairs(
+    misses: AnyArray, others: AnyArray, weights: FloatArray, d: int, of_others: FloatArray, of_rows: FloatArray
+) -> FloatArray:
+    """See `spark_shap.core.trees.leaf.met_pairs`."""
+    out = np.zeros((len(misses), d * (d - 1) // 2))
+    for place in range(len(misses)):
+        miss = misses[place]
+        b = _popcount(miss)
+        for other in range(len(others)):
+            mask, weight = others[other], 0.5 * weights[other]
+            if mask & miss:
+                continue
+            a = _popcount(mask)
+            both_others, both_rows = of_others[max(a - 1, 0), b], of_rows[a, max(b - 1, 0)]
+            _add_pairs(mask, miss, weight, (both_others, both_rows, of_others[a, max(b - 1, 0)]), out[place])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def spread(values: FloatArray, which: AnyArray, cells: IntArray, outputs: FloatArray, out: FloatArray) -> None:
+    """See `spark_shap.core.trees.leaf.spread`."""
+    reached = np.zeros(len(values), dtype=np.bool_)
+    for place in range(len(values)):
+        reached[place] = values[place].any()
+    rows, n_rows = np.empty(len(which), dtype=np.intp), 0
+    for row in range(len(which)):
+        if reached[which[row]]:
+            rows[n_rows] = row
+            n_rows += 1
+    for column in range(len(cells)):
+        for output in range(len(outputs)):
+            sums = out[cells[column] * len(outputs) + output]
+            for row in rows[:n_rows]:
+                sums[row] += values[which[row], column] * outputs[output]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -37,12 +163,13 @@ def _subset_sums(f: FloatArray, d: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_coverage(fails: AnyArray, weights: FloatArray, d: int, outside: FloatArray) -> None:
-    """Fill Q(U without S) for all S."""
-    outside[: 1 << d] = 0.0
-    for place in range(len(fails)):
-        outside[fails[place]] += weights[place]
-    _subset_sums(outside, d)
+def _outside(others: AnyArray, weights: FloatArray, d: int) -> FloatArray:
+    """Return Q(U without S) for all S."""
+    out = np.zeros(1 << d)
+    for place in range(len(others)):
+        out[others[place]] += weights[place]
+    _subset_sums(out, d)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -55,124 +182,39 @@ def _beta(size: int, n_players: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def potential_values(
-    misses: AnyArray, fails: AnyArray, weights: FloatArray, buffer: FloatArray, values: FloatArray
-) -> None:
-    """Fill Shapley values (p, d) of p classes of rows, for a leaf of value 1; buffer is (2, 2**d or more)."""
-    d = values.shape[1]
-    outside, less = buffer[0], buffer[1]
-    _fill_coverage(fails, weights, d, outside)
-    factor = np.zeros(d + 1)
-    for size in range(1, d):
-        factor[size] = _beta(size, d - 1)
-    for players in range(1 << d):
-        less[players] = outside[players] * factor[_popcount(np.uint64(players))]
-    _subset_sums(less, d)
-    for place in range(len(misses)):
-        pattern = np.uint64((1 << d) - 1) ^ misses[place]
-        if outside[pattern] == 0.0:
-            continue
-        total = (1.0 if misses[place] == 0 else 0.0) - outside[0]
-        for slot in range(d):
-            values[place, slot] = less[pattern & ~(_ONE << np.uint64(slot))]
-            total += values[place, slot]
-        for slot in range(d):
-            values[place, slot] = total / d - values[place, slot]
-
-
-@numba.njit(cache=True, nogil=True)
-def potential_pairs(
-    d: int, classes: tuple[AnyArray, AnyArray], weights: FloatArray, parts: FloatArray, values: FloatArray
-) -> None:
-    """Fill interactions (p, pairs) of classes of rows, pairs (1, 0), (2, 0), (2, 1), ...; parts is (4, 2**d)."""
-    misses, fails = classes
-    if d < 2:
-        return
-    _fill_coverage(fails, weights, d, parts[0])
-    _fill_interactions(d, parts)
-    for place in range(len(misses)):
-        pattern = np.uint64((1 << d) - 1) ^ misses[place]
-        if parts[0, pattern] == 0.0:
-            continue
-        pair = 0
-        for one in range(d):
-            no_one = ~(_ONE << np.uint64(one))
-            for other in range(one):
-                no_other = ~(_ONE << np.uint64(other))
-                value = parts[1, pattern] + parts[2, pattern & no_one] + parts[2, pattern & no_other]
-                values[place, pair] = value + parts[3, pattern & no_one & no_other]
-                pair += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill_interactions(d: int, parts: FloatArray) -> None:
-    """Fill f, g and h of `spark_shap.core.trees.potentials.interaction_parts` behind the coverage."""
+def _interaction_parts(outside: FloatArray, d: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """See `spark_shap.core.trees.potentials.interaction_parts`."""
     factor = np.zeros((3, d + 1))
     for size in range(d - 1):
         for taken in range(3):
             # size! (d - 2 - size)! / (d - 1)! by the size of the set, of which `taken` are i or j.
             factor[taken, size + taken] = 0.5 * _beta(size + 1, d - 1)
+    parts = np.empty((3, 1 << d))
     for players in range(1 << d):
         size = _popcount(np.uint64(players))
         for taken in range(3):
-            parts[3 - taken, players] = parts[0, players] * factor[taken, size]
+            parts[taken, players] = outside[players] * factor[taken, size]
     for taken in range(3):
-        _subset_sums(parts[3 - taken], d)
-    for players in range(1 << d):
-        both, one = parts[1, players], parts[2, players]
-        parts[2, players] = -one - both
-        parts[3, players] += 2.0 * one + both
+        _subset_sums(parts[taken], d)
+    none, one, both = parts[0], parts[1], parts[2]
+    return both, -one - both, none + 2.0 * one + both
 
 
 @numba.njit(cache=True, nogil=True)
-def met_values(misses: AnyArray, fails: AnyArray, weights: FloatArray, factors: Factors, values: FloatArray) -> None:
-    """Fill Shapley values (p, d) of p classes of rows, for a leaf of value 1."""
-    for place in range(len(misses)):
-        miss = misses[place]
-        b, loss = _popcount(miss), 0.0
-        for other in range(len(fails)):
-            mask = fails[other]
-            if mask & miss:
-                continue
-            a = _popcount(mask)
-            loss += weights[other] * factors.of_row_misses[a, b]
-            step = weights[other] * factors.of_background_misses[a, b]
-            while mask:
-                below = mask - _ONE
-                values[place, _popcount(~mask & below)] += step
-                mask &= below
-        for slot in range(values.shape[1]):
-            if (miss >> np.uint64(slot)) & _ONE:
-                values[place, slot] = -loss
-
-
-@numba.njit(cache=True, nogil=True)
-def met_pairs(
-    d: int, classes: tuple[AnyArray, AnyArray], weights: FloatArray, factors: Factors, values: FloatArray
-) -> None:
-    """Fill interactions (p, pairs) of classes of rows, pairs (1, 0), (2, 0), (2, 1), ..."""
-    misses, fails = classes
-    for place in range(len(misses)):
-        for other in range(len(fails)):
-            if not fails[other] & misses[place]:
-                _add_meeting(d, (fails[other], misses[place]), 0.5 * weights[other], factors, values[place])
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_meeting(d: int, both: tuple[Any, Any], weight: float, factors: Factors, values: FloatArray) -> None:
-    mask, miss = both
-    a, b = _popcount(mask), _popcount(miss)
-    in_background = weight * factors.of_background_misses[max(a - 1, 0), b]
-    in_row = weight * factors.of_row_misses[a, max(b - 1, 0)]
-    apart = weight * factors.of_background_misses[a, max(b - 1, 0)]
-    for one in range(d):
-        one_a, one_b = (mask >> np.uint64(one)) & _ONE, (miss >> np.uint64(one)) & _ONE
-        for other in range(one if one_a | one_b else 0):
-            other_a, other_b = (mask >> np.uint64(other)) & _ONE, (miss >> np.uint64(other)) & _ONE
-            pair = one * (one - 1) // 2 + other
-            if one_a & other_a:
-                values[pair] += in_background
-            elif one_b & other_b:
-                values[pair] += in_row
-            elif other_a | other_b:
-                values[pair] -= apart
+def _add_pairs(mask: Any, miss: Any, weight: float, factors: tuple[float, float, float], out: FloatArray) -> None:
+    """Add what one meeting gives to the pairs (1, 0), (2, 0), (2, 1), ..."""
+    both_others, both_rows, apart = factors
+    pair = 0
+    one = 0
+    while pair < len(out):
+        one += 1
+        mask_one, miss_one = (mask >> np.uint64(one)) & _ONE, (miss >> np.uint64(one)) & _ONE
+        for other in range(one):
+            mask_other, miss_other = (mask >> np.uint64(other)) & _ONE, (miss >> np.uint64(other)) & _ONE
+            if mask_one & mask_other:
+                out[pair] += weight * both_others
+            elif miss_one & miss_other:
+                out[pair] += weight * both_rows
+            elif (mask_one & miss_other) | (miss_one & mask_other):
+                out[pair] -= weight * apart
+            pair += 1

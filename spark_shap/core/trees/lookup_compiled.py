@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from spark_shap.core.trees.lookup import Lookup
+from spark_shap.core.trees.states import StateIndex
+
 if TYPE_CHECKING:
     from spark_shap.core.arrays import AnyArray, FloatArray, IntArray
-    from spark_shap.core.trees.lookup import Lookup
-    from spark_shap.core.trees.states import StateIndex
 
 __all__ = ["add_histograms", "add_values"]
 
 _BLOCK_ROWS = 2048
+# numba keeps compiled code until this file changes, and knows the fields of a NamedTuple by their places only.
+_FIELDS = (
+    "tree_axes tree_groups axis_column axis_bins axis_first axis_width axis_words axis_classes group_word group_shift "
+    "group_mask classes words n_words",
+    "table table_start n_states columns_start columns n_features pairs leaf_values leaf_start",
+)
+if tuple(" ".join(kind._fields) for kind in (StateIndex, Lookup)) != _FIELDS:
+    raise ImportError("lookup_compiled: _FIELDS are not those of StateIndex and Lookup; renew them")
 
 
 @numba.njit(cache=True, nogil=True)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import comb
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 
-__all__ = ["MAX_PATH", "Background", "Factors", "Leaf", "Nodes", "Part", "goes_left", "make_factors"]
+__all__ = ["MAX_PATH", "Background", "Factors", "Nodes", "goes_left", "make_factors"]
 
 MAX_PATH = 64
 """The features of a path are bits of a 64-bit word."""
 
 _MAX_POTENTIALS = 16
+# Potentials of d features take d 2**d steps a block of rows, meetings about B a row: this balances them for blocks
+# of some hundred rows. A single row pays more than it has to, a full block less.
 _WORTH = 64
 
 
@@ -26,7 +28,7 @@ class Factors(NamedTuple):
     Attributes
     ----------
     of_background_misses, of_row_misses
-        (MAX_PATH + 1, MAX_PATH + 1) the two factors above by the sizes of A and B; 0 where there is no such i.
+        (MAX_PATH + 1, MAX_PATH + 1) the two factors of a meeting by the sizes of A and B; 0 where no i is.
     longest
         Paths of at most so many features have potentials.
     """
@@ -84,43 +86,21 @@ class Background(NamedTuple):
     weights: FloatArray
 
 
-@lru_cache(maxsize=8)
 def make_factors(n_background: int) -> Factors:
     """Return the factors for a background of so many distinct rows."""
+    # Not by the number of rows in the call: a row's bits must not depend on its company.
+    longest = max(d for d in range(_MAX_POTENTIALS + 1) if d << d <= _WORTH * n_background)
+    return Factors(*_factors(), longest)
+
+
+@lru_cache(maxsize=1)
+def _factors() -> tuple[FloatArray, FloatArray]:
     of_background, of_row = np.zeros((2, MAX_PATH + 1, MAX_PATH + 1))
     for a in range(MAX_PATH + 1):
         for b in range(MAX_PATH + 1 - a):
             of_background[a, b] = 1 / (a * comb(a + b, a)) if a else 0.0
             of_row[a, b] = 1 / (b * comb(a + b, b)) if b else 0.0
-    # Not by the number of rows in the call: a row's bits must not depend on its company.
-    longest = max(d for d in range(_MAX_POTENTIALS + 1) if d << d <= _WORTH * n_background)
-    return Factors(of_background, of_row, longest)
-
-
-class Leaf(NamedTuple):
-    """A leaf as a block of rows and the background see it.
-
-    Attributes
-    ----------
-    rows
-        Where the block is.
-    row_misses, background_misses
-        (n,) and (B,) uint64, the features of the path that each misses.
-    axes
-        (d,) the path.
-    value
-        (K,)
-    """
-
-    rows: slice
-    row_misses: AnyArray
-    background_misses: AnyArray
-    axes: IntArray
-    value: FloatArray
-
-
-Part: TypeAlias = "tuple[tuple[int, ...], IntArray, FloatArray]"
-"""Places in the path of the features concerned, some rows of the block, and what these get."""
+    return of_background, of_row
 
 
 def goes_left(node: int | IntArray, bins: AnyArray, nodes: Nodes) -> BoolArray:

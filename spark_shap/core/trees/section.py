@@ -86,6 +86,7 @@ class Section:
         pairs = [(paths, group) for paths, groups in trees for group in groups]
         n_states = np.array([group.n_states for _, group in pairs], dtype=np.intp)
         alone = np.array([group.alone for _, group in pairs], dtype=bool)
+        # Tables need the histograms of groups with potentials once only, the others' again for interactions.
         order = np.argsort(alone, kind="stable")
         state_start = np.empty_like(n_states)
         state_start[order] = np.cumsum(n_states[order]) - n_states[order]

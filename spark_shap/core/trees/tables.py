@@ -29,7 +29,7 @@ __all__ = ["BackgroundHistograms", "TreeTables"]
 
 @dataclass(frozen=True)
 class BackgroundHistograms:
-    """What a forest has to know of a part of the background; it does not grow with the rows.
+    """What a forest has to know of a part of the background; without deep trees it does not grow with the rows.
 
     Attributes
     ----------
