@@ -207,7 +207,7 @@ def _surrogate(setting: _Setting, population: Rows | None, n_hybrids: int) -> Co
         hybrids.predictions,
         background=setting.numbers,
         weights=sampler.reference.weights,
-        settings=default_settings(len(hybrids.numbers), setting.numbers.shape[1]),
+        settings=default_settings(len(hybrids.numbers)),
         seed=sampler.seed,
     )
     return ControlVariate(surrogate, encoder)
