@@ -9,15 +9,15 @@ import pytest
 from games import background_game, credit_like, interacting, shapley_by_subsets
 
 from spark_shap import Explainer
-from spark_shap.core.linear_control import LinearControl
+from spark_shap.core.linear_control import LinearControl, Standardiser
 from spark_shap.core.surrogate import Surrogate
 from spark_shap.models.frames import background_rows
 
-CONTROLS = {"none": type(None), "linear": LinearControl, "refined": Surrogate}
+KINDS = ("none", "linear", "pilot", "refined")
 
 
 def tuned(kind, background, *, n_evaluations, weights=None):
-    """A sampler that takes nothing off the model, a linear control, or a surrogate with its finer part."""
+    """A sampler that takes off nothing, a line, trees from the pilot's answers, or a surrogate with its finer part."""
     explainer = Explainer(
         interacting,
         background,
@@ -29,10 +29,15 @@ def tuned(kind, background, *, n_evaluations, weights=None):
         seed=1,
     )
     sampler = explainer.prepared.method
-    sampler = replace(sampler, control=None) if kind == "none" else sampler
-    assert isinstance(getattr(sampler.control, "surrogate", None), CONTROLS[kind])
-    assert (kind == "refined") == bool(getattr(sampler.control, "refinement", None))
-    return sampler
+    assert isinstance(sampler.control.surrogate, Surrogate)
+    assert sampler.control.refinement is not None
+    if kind in ("pilot", "refined"):
+        return sampler
+    standardise, slopes = Standardiser.of(background), np.full((background.shape[1], 1), 0.1)
+    line = LinearControl(standardise, slopes, standardise(background), sampler.reference.weights)
+    return replace(
+        sampler, control=replace(sampler.control, surrogate=line, refinement=None) if kind == "linear" else None
+    )
 
 
 def with_seed(sampler, seed):
@@ -63,7 +68,7 @@ def game():
     return x[:60], x[60:], truth_of(x[60:], x[:60])
 
 
-@pytest.mark.parametrize("kind", CONTROLS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_error_of_200_replicates_is_zero(game, kind):
     background, x, truth = game
     found = mean_square_z(tuned(kind, background, n_evaluations=13), x, truth, 200)
@@ -71,7 +76,7 @@ def test_the_mean_error_of_200_replicates_is_zero(game, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CONTROLS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_evaluations", [5, 17, 65])
 def test_nor_is_there_bias_with_weights_and_rows_that_share_values(kind, n_evaluations):
     x = np.round(credit_like(500, 8, seed=4), 1)
