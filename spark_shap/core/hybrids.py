@@ -15,11 +15,11 @@ from spark_shap.core.sampling import draw_pairs
 from spark_shap.core.seeding import Stream, uniform_words
 
 if TYPE_CHECKING:
-    from spark_shap.core.arrays import FloatArray, HashArray
+    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray
     from spark_shap.core.game import Game
     from spark_shap.core.strata import BackgroundStrata
 
-__all__ = ["Hybrids", "Population", "draw_hybrids", "draw_population"]
+__all__ = ["Hybrids", "Population", "draw_hybrids", "draw_population", "mix_numbers"]
 
 _PAIRS = 4  # a row: few, because new rows tell more than further hybrids of the same ones
 _MAX_PAIRS = 64
@@ -45,6 +45,11 @@ class Hybrids(NamedTuple):
 
     numbers: FloatArray
     predictions: FloatArray
+
+    def usable(self) -> Hybrids:
+        """Return those with finite predictions."""
+        finite = np.isfinite(self.predictions).all(axis=1)
+        return Hybrids(self.numbers[finite], self.predictions[finite])
 
 
 def draw_population(seed: int, n_rows: int, n_evaluations: int) -> tuple[Any, HashArray, int]:
@@ -98,13 +103,15 @@ def draw_hybrids(
             raise
         except Exception:  # noqa: BLE001 - a model may refuse hybrids; these only help to fit
             continue
-        own, other = population.numbers[place][:, None, :], background[index]
-        on = members.transpose(0, 2, 1)
-        mixed = [np.where(on, own, other), np.where(on, other, own)]
-        numbers += [part.reshape(-1, background.shape[1]) for part in (*mixed, own)]
+        numbers += [*mix_numbers(population.numbers[place], background[index], members), population.numbers[place]]
         predictions.append(predicted)
     if not predictions:
         return Hybrids(np.empty((0, background.shape[1])), np.empty((0, game.n_outputs)))
-    found = Hybrids(np.concatenate(numbers), np.concatenate(predictions))
-    usable = np.isfinite(found.predictions).all(axis=1)
-    return Hybrids(found.numbers[usable], found.predictions[usable])
+    return Hybrids(np.concatenate(numbers), np.concatenate(predictions)).usable()
+
+
+def mix_numbers(own: FloatArray, other: FloatArray, members: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Return both hybrids (n P, F) of each pair, from rows (n, F), background rows (n, P, F), coalitions (n, F, P)."""
+    on, own = members.transpose(0, 2, 1), own[:, None, :]
+    first, second = np.where(on, own, other), np.where(on, other, own)
+    return first.reshape(-1, first.shape[2]), second.reshape(-1, second.shape[2])

@@ -43,7 +43,7 @@ def run_pilot(game: Game, rows: Any, row_hashes: HashArray, n_background: int) -
     strata = BackgroundStrata(np.arange(n_background), None)
     players = np.ones((len(rows), n_features), dtype=bool)
     pairs = draw_pairs(bank, strata, row_hashes, players=players)
-    return pairs, ask(game, rows, pairs)
+    return pairs, ask(game, rows, pairs, sums=True)
 
 
 def choose_ridge(pairs: SampledPairs, differences: FloatArray, totals: FloatArray) -> float:

@@ -58,6 +58,11 @@ class SampledPairs:
         """Pairs a row."""
         return self.bank.n_pairs
 
+    def take(self, rows: slice) -> SampledPairs:
+        """Return the pairs of a part of the rows."""
+        kept = (part[rows] for part in (self.design, self.order, self.parts, self.background_index))
+        return SampledPairs(self.bank, *kept)
+
     def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
         """Return background rows (n, P) and coalitions (n, F, P) of a part of the rows and pairs."""
         members = self.bank.coalitions(self.design[rows], self.parts[rows])

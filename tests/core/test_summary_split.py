@@ -291,7 +291,7 @@ def test_five_evaluations_a_row_give_mean_magnitudes_within_three_percent() -> N
     weights, rng = np.full(24, 1 / 24), np.random.default_rng(0)
     on = rng.random((1500, n_features)) < rng.random((1500, 1))
     hybrids = np.where(on, credit_like(1500, n_features, seed=3), background[np.arange(1500) % 24])
-    settings, answers = default_settings(1500, n_features), interacting(hybrids)[:, None]
+    settings, answers = default_settings(1500), interacting(hybrids)[:, None]
     g = fit_surrogate(hybrids, answers, background=background, weights=weights, settings=settings, seed=0)
     rows = g.encode(x)
     known = g.values(rows)[:, :, 0]

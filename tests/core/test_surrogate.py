@@ -157,7 +157,7 @@ def test_constant_answers_and_features_are_explained_by_nothing(kernels):
 
 
 def test_travels_in_a_few_hundred_kilobytes(kernels):
-    g = fit(SurrogateSettings(n_trees=100))
+    g = fit(SurrogateSettings(n_trees=100, depth=6))
     sent = pickle.dumps(g)
     assert len(sent) < 2**20
     rows = g.encode(data(seed=6)[0])

@@ -24,7 +24,8 @@ __all__ = ["fit_surrogate"]
 _TRIAL_ROWS = 8_000
 _TRIAL_SHARE = 0.2  # of its rows judge
 _TRIAL_TREES = 40
-_WORTH_A_LINK = 0.85  # of the residual variance without it
+_WORTH_A_LINK = 0.7  # of the residual variance without it: the exact part is then a poorer one
+_WORTH_FUNCTIONS = 0.95  # as above
 
 
 def fit_surrogate(
@@ -114,7 +115,7 @@ def _choose(
     linked = link is not None and min(left[True, True], left[True, False]) < _WORTH_A_LINK * min(
         left[False, True], left[False, False]
     )
-    return (link if linked else None), left[linked, True] < left[linked, False]
+    return (link if linked else None), left[linked, True] < _WORTH_FUNCTIONS * left[linked, False]
 
 
 def _unexplained(residuals: FloatArray, targets: FloatArray) -> float:

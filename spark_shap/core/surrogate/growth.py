@@ -86,7 +86,7 @@ def leaf_sums(
     return np.stack(sums, axis=1).astype(np.int64), np.bincount(codes, minlength=n_leaves).astype(np.int64)
 
 
-def take_off(residuals: NDArray[np.int32], codes: NDArray[np.uint8], leaves: NDArray[np.int16]) -> None:
+def take_off(residuals: NDArray[np.int32], codes: NDArray[np.uint8], leaves: NDArray[np.int32]) -> None:
     """Take a tree's leaves (n_leaves, K) off the residuals (K, n), in place."""
-    for row, values in zip(residuals, leaves.T.astype(np.int32), strict=True):
+    for row, values in zip(residuals, leaves.T, strict=True):
         row -= values[codes]

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spark_shap.core.arrays import BoolArray, IntArray
+    from spark_shap.core.arrays import IntArray
 
 __all__ = ["Tables", "codes_of_bins", "pair_words", "value_sums", "words_of_codes"]
 
@@ -72,7 +72,7 @@ def pair_words(
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     parts: tuple[NDArray[np.int64], NDArray[np.int64]],
     background_index: IntArray,
-    members: BoolArray,
+    members: NDArray[np.uint8],
     tables: Tables,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sums (n, P, W) at both hybrids of each pair: x on the coalition, and z on the coalition.
@@ -89,7 +89,7 @@ def pair_words(
     background_index
         (n, P) background row of each pair.
     members
-        (n, F, P) bool.
+        (n, F, P) uint8, 1 or 0.
     tables
         Leaves and what their codes are made of.
     """
@@ -109,7 +109,7 @@ def _of_functions(
     of_rows: NDArray[np.int64],
     of_background: NDArray[np.int64],
     index: IntArray,
-    on: BoolArray,
+    on: NDArray[np.uint8],
     functions: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Return the functions' sums at both hybrids, (2, W, n, P)."""
@@ -130,11 +130,11 @@ def _add_trees(
     total: NDArray[np.int64],
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     index: IntArray,
-    on: BoolArray,
+    on: NDArray[np.uint8],
     tables: Tables,
 ) -> None:
     """Add the trees' sums to those at both hybrids, (2, W, n, P)."""
-    by_feature = np.negative(on.view(np.uint8))  # 0 or 255
+    by_feature = np.negative(on)  # 0 or 255
     background = np.ascontiguousarray(codes[1].T)
     mask = np.empty(index.shape, dtype=np.uint8)
     for tree, (features, owned) in enumerate(zip(tables.features, tables.bits, strict=True)):

@@ -99,31 +99,35 @@ def pair_words(
     index = np.empty(n_pairs, np.uint64)
     hybrid, mirror = np.empty((n_words, n_pairs), np.int64), np.empty((n_words, n_pairs), np.int64)
     for row in range(n_rows):
-        on[:] = np.where(members[row], np.uint8(255), np.uint8(0))
+        on[:] = np.uint8(0) - members[row]  # 0 or 255
         index[:] = background_index[row]
         for word in range(n_words):
-            for pair in range(n_pairs):
-                hybrid[word, pair] = everything[word, index[pair]]
-            mirror[word] = parts[0][row, :, word].sum()
-        _add_functions(hybrid, mirror, parts[0][row], functions, on, index, tables.functions)
+            _functions(hybrid[word], parts[0][row, :, word], functions[:, word], on[tables.functions], index)
+            _mirrored(mirror[word], hybrid[word], parts[0][row, :, word].sum(), everything[word], index)
         _add_trees(hybrid, mirror, codes[0][row], of_background, on, index, tables)
         hybrids[row], mirrors[row] = hybrid.T, mirror.T
     return hybrids, mirrors
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_functions(
-    hybrid: AnyArray, mirror: AnyArray, x: AnyArray, z: AnyArray, on: AnyArray, index: AnyArray, functions: AnyArray
-) -> None:
-    n_words, n_pairs = hybrid.shape
-    for place in range(len(functions)):
-        members = on[functions[place]]
-        for word in range(n_words):
-            value, others = x[place, word], z[place, word]
-            for pair in range(n_pairs):
-                moved = (value - others[index[pair]]) if members[pair] else 0
-                hybrid[word, pair] += moved
-                mirror[word, pair] -= moved
+def _functions(hybrid: AnyArray, x: AnyArray, z: AnyArray, on: AnyArray, index: AnyArray) -> None:
+    """Sum the functions at x where the coalition has the feature, else at z."""
+    hybrid[:] = 0
+    there = np.empty(len(index), np.int64)
+    for place in range(len(x)):
+        here, others, members = x[place], z[place], on[place]
+        for pair in range(len(index)):
+            there[pair] = others[index[pair]]
+        for pair in range(len(index)):
+            # No branch: the mask is -1 or 0.
+            hybrid[pair] += there[pair] + ((here - there[pair]) & np.int64(np.int8(members[pair])))
+
+
+@numba.njit(cache=True, nogil=True)
+def _mirrored(mirror: AnyArray, hybrid: AnyArray, x: int, z: AnyArray, index: AnyArray) -> None:
+    """Write what the functions sum to where x and z change places."""
+    for pair in range(len(index)):
+        mirror[pair] = x + z[index[pair]] - hybrid[pair]
 
 
 @numba.njit(cache=True, nogil=True)

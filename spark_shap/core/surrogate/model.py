@@ -117,7 +117,7 @@ class Form:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the columns at both hybrids of pairs, (n, P, K or 2 K) each."""
         codes, parts = (rows.codes, background.codes), (rows.parts, background.parts)
-        hybrid, mirror = kernels().pair_words(codes, parts, background_index, members, self.tables)
+        hybrid, mirror = kernels().pair_words(codes, parts, background_index, members.view(np.uint8), self.tables)
         return self.scaled(hybrid), self.scaled(mirror)
 
     def scaled(self, words: NDArray[np.int64]) -> FloatArray:
