@@ -100,9 +100,9 @@ class Program:
     def __init__(self, work: Work, out: Path, **sections: dict[str, Any]) -> None:
         self.out = out
         out.parent.mkdir(parents=True, exist_ok=True)
-        config = out.parent / f"{out.name}.yaml"
+        name = f"{out.name}.{time.monotonic_ns()}"
+        config, self.log = out.parent / f"{name}.yaml", out.parent / f"{name}.log"
         config.write_text(yaml.safe_dump(work.settings(out, **sections)))
-        self.log = out.parent / f"{out.name}.{time.monotonic_ns()}.log"
         variables = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         variables = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", **variables}
         command = [sys.executable, "-m", "spark_shap.cli", "run", "--config", str(config)]
