@@ -34,7 +34,7 @@ class Watched(Model):
         self.seconds, self.dies = seconds, dies
 
     def __call__(self, rows: pd.DataFrame) -> Any:
-        out = super().__call__(rows)
+        out = super().__call__(rows.rename(columns={"loan_amount": "loan amount", "rate_pct": "rate.pct"}))
         frame = sys._getframe()
         while frame is not None and frame.f_code.co_name != "explain_batches":  # asked by the timing, or the driver
             frame = frame.f_back  # type: ignore[assignment]  # None ends it
@@ -75,8 +75,10 @@ def save(model: Any, path: Path) -> Path:
 class Work:
     """A folder with applicants and a model, whose run can be made into several places."""
 
-    def __init__(self, folder: Path, model: Watched, data: pd.DataFrame, **sections: dict[str, Any]) -> None:
-        self.folder, self.log, self.data, self.sections = folder, Path(model.log), data, sections
+    def __init__(
+        self, folder: Path, model: Watched, data: pd.DataFrame, *, conf: dict[str, str] | None = None, **sections: Any
+    ) -> None:
+        self.folder, self.log, self.sections, self.conf = folder, Path(model.log), sections, conf or {}
         data.to_parquet(folder / "applicants.parquet", index=False)
         self.model = save(model, folder / "model.pkl")
 
@@ -87,7 +89,7 @@ class Work:
             "explain": {"shards": N_SHARDS, "seed": 7, "n_evaluations": 65},
             "summary": {"by": [["region"]]},
             "output": {"path": str(out)},
-            "spark": {"master": "local[2]", "conf": {**conf, "spark.sql.shuffle.partitions": 2}},
+            "spark": {"master": "local[2]", "conf": {**conf, "spark.sql.shuffle.partitions": 2, **self.conf}},
         }
         for name, values in [*self.sections.items(), *sections.items()]:
             base[name] = {**base.get(name, {}), **values}
