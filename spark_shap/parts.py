@@ -7,6 +7,7 @@ written and whose commit is missing does not exist, and is made again.
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from time import perf_counter
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "check_complete", "make_parts", "read_back"]
 
 _log = logging.getLogger(__name__)
+_committing = threading.Lock()  # two lines at once would make a Delta table twice
 
 
 class Job(NamedTuple):
@@ -58,6 +60,7 @@ class Job(NamedTuple):
     location: Location
     run_id: str
     n_shards: int
+    attempt: str
     holder: Holder
     started: Future[None]  # its row in the table of runs, on the way
 
@@ -97,13 +100,17 @@ def make_parts(spark: SparkSession, job: Job) -> dict[int, Shard]:
     good, bad = split_rows(job.inputs.applicants, job.inputs.columns.key, job.inputs.census)
     if job.share < 1.0:
         good = sample_keys(good, job.inputs.columns.key, job.share, job.config.explain.seed)
-    with ThreadPoolExecutor(1) as pool:  # a small job that nothing waits for
+    with ThreadPoolExecutor(1) as pool:  # a small job beside the first shard
         rejecting = None if KEYS in done else pool.submit(_reject_keys, spark, bad, job)
         if todo and job.n_shards > 1 and STAGED not in done:
             done[STAGED] = _stage(spark, good, job)
         for number, part in enumerate(todo, start=job.n_shards - len(todo) + 1):
-            start = perf_counter()
-            done[part] = _make_part(spark, _rows_of(spark, good, job, part), part, job, done)
+            start, name = perf_counter(), shard_name(job.location, part, job.n_shards, job.attempt)
+            rows = _rows_of(spark, good, job, part, done)
+            replace_shard(_explained(rows, job), job.location, schema.ATTRIBUTIONS, job.run_id, name)
+            if rejecting is not None:  # two that make a Delta table at once are in each other's way
+                done[KEYS], rejecting = rejecting.result(), None
+            done[part] = _commit(spark, job, _checked(spark, rows, part, job, done))
             _log.info(
                 "shard %d of %d: %d rows, %.1f s", number, job.n_shards, done[part].n_rows, perf_counter() - start
             )
@@ -123,13 +130,13 @@ def read_back(spark: SparkSession, job: Job, shards: Mapping[int, Shard]) -> Dat
     return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
 
 
-def _rows_of(spark: SparkSession, good: DataFrame, job: Job, part: int) -> DataFrame:
+def _rows_of(spark: SparkSession, good: DataFrame, job: Job, part: int, done: dict[int, Shard]) -> DataFrame:
     if job.n_shards == 1:
         return good
-    rows = read_staged(spark, job.location, job.run_id, part, good.columns)
+    rows = read_staged(spark, job.location, (job.run_id, done[STAGED].shard), part, good.columns)
     if rows is None:  # removed by somebody: the copy says nothing that the input does not
-        _stage(spark, good, job)
-        rows = read_staged(spark, job.location, job.run_id, part, good.columns)
+        done[STAGED] = _stage(spark, good, job)
+        rows = read_staged(spark, job.location, (job.run_id, done[STAGED].shard), part, good.columns)
     if rows is None:
         raise RunError(f"{job.location}: the run's copy of its input cannot be read; start the same command again")
     return rows
@@ -139,8 +146,8 @@ def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
     """Copy the rows to explain, cut into shards, and commit the copy."""
     start, key = perf_counter(), job.inputs.columns.key
     files = -(-job.inputs.plan.partitions // job.n_shards)
-    counts = stage(good, job.location, job.run_id, key=key, n_shards=job.n_shards, files=files)
-    n_rows = sum(counts.values())
+    copy = (job.run_id, shard_name(job.location, STAGED, job.n_shards, job.attempt))
+    n_rows = stage(good, job.location, copy, key=key, n_shards=job.n_shards, files=files)
     if job.share == 1.0 and n_rows != job.n_good:
         raise RunError(
             f"the counts do not add up: {job.n_good:,} rows were counted and {n_rows:,} read; the input changes while "
@@ -150,10 +157,10 @@ def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
     return _commit(spark, job, _shard(job, STAGED, n_rows, 0))
 
 
-def _make_part(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> Shard:
+def _checked(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> Shard:
+    """Return a shard whose attributions are written, once its rejects are, too."""
     prepared, location = job.inputs.prepared, job.location
-    name = shard_name(location, part, job.n_shards, job.holder.attempt)
-    replace_shard(_explained(rows, job), location, schema.ATTRIBUTIONS, job.run_id, name)
+    name = shard_name(location, part, job.n_shards, job.attempt)
     written = read_table(
         spark, location, schema.ATTRIBUTIONS, job.run_id, shards=[name], struct_fields=prepared.feature_names
     )
@@ -164,28 +171,28 @@ def _make_part(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: 
         _reject_missing(rows, written, n_rows - n_explained, name, job)
         n_rejected = n_rows - n_explained + sum(one.n_rejected for one in done.values())
         why = _messages(read_table(spark, location, schema.REJECTS, job.run_id, shards=[name]))
-        _check_rejects(job.config, job.inputs, n_rejected + (0 if KEYS in done else job.n_bad_keys), why)
-    return _commit(spark, job, _shard(job, part, n_rows, n_explained))
+        _check_rejects(job.config, job.inputs, n_rejected, why)
+    return _shard(job, part, n_rows, n_explained)
 
 
 def _shard(job: Job, part: int, n_rows: int, n_explained: int) -> Shard:
-    attempt = job.holder.attempt
     return Shard(
         part=part,
         n_parts=job.n_shards,
-        shard=shard_name(job.location, part, job.n_shards, attempt),
+        shard=shard_name(job.location, part, job.n_shards, job.attempt),
         n_rows=n_rows,
         n_explained=n_explained,
         n_rejected=0 if part == STAGED else n_rows - n_explained,
-        attempt=attempt,
+        attempt=job.attempt,
         committed_at=datetime.now(UTC),
     )
 
 
 def _commit(spark: SparkSession, job: Job, shard: Shard) -> Shard:
     job.started.result()
-    job.holder.check()
-    commit_shard(spark, job.location, job.run_id, shard)
+    with _committing:
+        job.holder.check()
+        commit_shard(spark, job.location, job.run_id, shard)
     return shard
 
 
@@ -210,7 +217,7 @@ def _explained(rows: DataFrame, job: Job) -> DataFrame:
 def _reject_keys(spark: SparkSession, bad: DataFrame | None, job: Job) -> Shard:
     """Write the rows rejected at the door; a table of rejects without rows says that there were none."""
     rejected = reject_rows(without_rows(job.inputs.applicants) if bad is None else bad, job.inputs.columns.key)
-    name = shard_name(job.location, KEYS, job.n_shards, job.holder.attempt)
+    name = shard_name(job.location, KEYS, job.n_shards, job.attempt)
     replace_shard(tagged(rejected, job.run_id), job.location, schema.REJECTS, job.run_id, name)
     return _commit(spark, job, _shard(job, KEYS, job.n_bad_keys, 0))
 

@@ -9,7 +9,7 @@ ended anywhere before is simply started again: shards that are committed are not
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +25,14 @@ from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
-from spark_shap.io.shards import forget_shards, read_committed, read_shards, remove_others
+from spark_shap.io.shards import (
+    attempt_name,
+    attempts_of,
+    forget_shards,
+    read_committed,
+    read_shards,
+    remove_others,
+)
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import replace_run
@@ -33,11 +40,12 @@ from spark_shap.parts import Job, check_complete, make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pyspark.sql import SparkSession
 
     from spark_shap.config import RunConfig
+    from spark_shap.io.shards import Shard
     from spark_shap.plan import Plan
 
 __all__ = ["RunResult", "plan_run", "run"]
@@ -100,17 +108,18 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
         run_id = run_identifier(config, inputs)
         clock.mark("prepare")
         with claimed(spark, location, run_id) as holder, ThreadPoolExecutor(1) as pool:
-            earlier = find_run(spark, location, run_id)
-            if earlier is not None and earlier.status == COMPLETE and _is_whole(spark, location, earlier):
+            earlier, there = find_run(spark, location, run_id), read_shards(spark, location, run_id)
+            if earlier is not None and earlier.status == COMPLETE and _is_whole(spark, location, earlier, there):
                 check_complete(spark, config, inputs, location, earlier)
                 _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
                 return RunResult(earlier, location, inputs.plan, clock.seconds)
             for line in inputs.plan.lines():
                 _log.info("%s", line)
-            record = _begun(spark, location, make_record(config, inputs, run_id, started=started), earlier)
+            record = _begun(spark, location, make_record(config, inputs, run_id, started=started), earlier, there)
             writing = pool.submit(write_run, spark, location, record)
-            job = Job(config, inputs, location, run_id, record.shards, holder, writing)
-            with _noting_failure(spark, location, record):
+            attempt = attempt_name(record.attempts, holder.attempt)
+            job = Job(config, inputs, location, run_id, record.shards, attempt, holder, writing)
+            with _noting_failure(spark, job, record):
                 record = _make(spark, job, record, clock)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
@@ -118,21 +127,26 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
     return RunResult(record, location, inputs.plan, clock.seconds)
 
 
-def _begun(spark: SparkSession, location: Location, record: RunRecord, earlier: RunRecord | None) -> RunRecord:
+def _begun(
+    spark: SparkSession, location: Location, record: RunRecord, earlier: RunRecord | None, there: Mapping[int, Shard]
+) -> RunRecord:
     """Return the row of a run that begins, or goes on."""
-    if earlier is None:
+    if earlier is None and not there:
         for other in reversed(_complete_runs(spark, location)):
             if other.config == record.config:
                 changed = " and ".join(what_changed(other, record)) or "the version of spark-shap"
                 _log.info("a new run: since run %s of %s %s changed", other.run_id, _time(other.finished_at), changed)
                 break
         return record
-    if earlier.status == COMPLETE:
+    # The row of a run that was killed while it was written anew may be gone: the shards know, too.
+    before = earlier or replace(record, attempts=0)
+    attempts = max(before.attempts, attempts_of(there)) + 1
+    shards = next((one.n_parts for one in there.values()), before.shards)
+    if before.status == COMPLETE:
         _log.warning("run %s is complete, but some of its rows are gone: it is made again", record.run_id)
         forget_shards(spark, location, record.run_id)
-    attempts = earlier.attempts + 1
     _log.info("run %s was started before: attempt %d", record.run_id, attempts)
-    return replace(record, started_at=earlier.started_at, attempts=attempts, shards=earlier.shards)
+    return replace(record, started_at=before.started_at, attempts=attempts, shards=shards)
 
 
 def _complete_runs(spark: SparkSession, location: Location) -> tuple[RunRecord, ...]:
@@ -142,9 +156,8 @@ def _complete_runs(spark: SparkSession, location: Location) -> tuple[RunRecord, 
         return ()
 
 
-def _is_whole(spark: SparkSession, location: Location, record: RunRecord) -> bool:
+def _is_whole(spark: SparkSession, location: Location, record: RunRecord, shards: Mapping[int, Shard]) -> bool:
     """Whether the attributions of a complete run are all there."""
-    shards = read_shards(spark, location, record.run_id)
     if any(part not in shards for part in range(record.shards)):
         return False
     try:
@@ -160,15 +173,17 @@ def _is_whole(spark: SparkSession, location: Location, record: RunRecord) -> boo
 
 
 @contextmanager
-def _noting_failure(spark: SparkSession, location: Location, record: RunRecord) -> Iterator[None]:
-    """Write why a run failed into its row, as well as that can be done."""
+def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterator[None]:
+    """Write why a run failed into its row, as well as that can be done; not into the row of a successor."""
     try:
         yield
     except BaseException as error:
         own = _own_error(error) if isinstance(error, SPARK_ERRORS) else error
         text = f"{type(own).__name__}: {own}"[:_ERROR_TEXT]
         with suppress(Exception):
-            write_run(spark, location, replace(record, status=FAILED, finished_at=datetime.now(UTC), error=text))
+            wait([job.started])  # or the two writers of one row meet
+            job.holder.check()
+            write_run(spark, job.location, replace(record, status=FAILED, finished_at=datetime.now(UTC), error=text))
         raise
 
 

@@ -1,10 +1,14 @@
-"""Where a claim to a run lies: a file that is made only if it is not there, or a table of one row."""
+"""Where a claim to a run lies: a file that is made only if it is not there, or a table of one row.
+
+A file that is half written, by a program that is at it or was killed there, reads as a text that is no claim.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyspark.sql import functions as F
@@ -51,28 +55,63 @@ def store_of(spark: SparkSession, location: Location, run_id: str) -> Store:
     """Return the store of a run's claim."""
     if location.root is None or is_connect(spark):
         return _TableStore(spark, location, run_id)
-    return _FileStore(spark, hadoop_path(spark, f"{location.path(_FOLDER)}/{run_id}.json"))
+    there = hadoop_path(spark, f"{location.path(_FOLDER)}/{run_id}.json")
+    uri = there.files.makeQualified(there.path).toUri()
+    return _LocalStore(Path(uri.getPath())) if uri.getScheme() == "file" else _FileStore(spark, there)
+
+
+@dataclass(frozen=True)
+class _LocalStore:
+    """A file of this machine, without Hadoop, which asks whether it is there and then makes it: two may pass."""
+
+    path: Path
+
+    def read(self) -> str | None:
+        try:
+            return self.path.read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def create(self, text: str) -> bool:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("x"):
+                pass
+            self.write(text)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written: {error.strerror}; name another output.path") from None
+        return True
+
+    def write(self, text: str) -> None:
+        aside = self.path.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self.path)  # readers see the one or the other
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class _FileStore:
-    """A file: file systems make it for one program only."""
+    """A file of Hadoop's file systems."""
 
     spark: SparkSession
     place: HadoopPath
 
     def read(self) -> str | None:
         files, path, _ = self.place
-        try:
-            if not files.exists(path):
-                return None
-            stream = files.open(path)
-        except SPARK_ERRORS:  # gone between the two
+        if not files.exists(path):
             return None
         try:
-            return bytes(stream.readAllBytes()).decode()
-        finally:
-            stream.close()
+            stream = files.open(path)
+            try:
+                return bytes(stream.readAllBytes()).decode(errors="replace")
+            finally:
+                stream.close()
+        except SPARK_ERRORS:
+            return "" if files.exists(path) else None
 
     def create(self, text: str) -> bool:
         files, path, _ = self.place

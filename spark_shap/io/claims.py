@@ -38,6 +38,7 @@ __all__ = ["Claim", "Holder", "claimed"]
 _log = logging.getLogger(__name__)
 RENEW_SECONDS = 20.0
 _PATIENCE = 3.5  # renewals missed
+_AWAY: tuple[type[Exception], ...] = (OSError, *SPARK_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,18 @@ class Holder:
     def __init__(self, store: Store, claim: Claim, run_id: str) -> None:
         self.attempt = claim.attempt
         self._store, self._claim, self._run_id = store, claim, run_id
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the claim is not looked at while it is renewed
 
     def check(self) -> None:
         """Raise `RunError` when another program has taken the run over."""
-        found = _parsed(self._store.read())
-        if found is not None and found.attempt != self.attempt:
+        with self._lock:
+            text = self._store.read()
+        found = _parsed(text)
+        if text is None or (found is not None and found.attempt != self.attempt):
+            who = "another program" if found is None else found.who
             raise RunError(
-                f"run {self._run_id}: {found.who} has taken it over, since this one gave no sign of life for long; "
-                "what was committed is kept"
+                f"run {self._run_id}: {who} has taken it over, since this one gave no sign of life for long; "
+                "what was committed is kept; start the same command again to see the run complete"
             )
 
     def renew(self) -> None:
@@ -133,7 +137,7 @@ def _keep_renewing(holder: Holder, done: threading.Event) -> None:
             holder.renew()
         except RunError:  # the run itself finds out before its next commit
             return
-        except SPARK_ERRORS as error:  # a file system that is away for a moment
+        except _AWAY as error:  # a file system that is away for a moment
             _log.debug("the claim was not renewed: %s", error)
 
 

@@ -7,7 +7,7 @@ the same commit, so that a write that is made twice is there once.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
@@ -54,10 +54,8 @@ def delta_exists(spark: SparkSession, location: Location, table: str) -> bool:
         raise
 
 
-def write_delta(
-    df: DataFrame, location: Location, table: str, *, mode: Literal["overwrite", "append"], part: Mapping[str, str]
-) -> None:
-    """Write rows in place of a part of a table, or beside it.
+def write_delta(df: DataFrame, location: Location, table: str, *, part: Mapping[str, str]) -> None:
+    """Write rows in place of a part of a table.
 
     Parameters
     ----------
@@ -65,10 +63,8 @@ def write_delta(
         Rows, all of the part.
     location, table
         Where; the table is made when it is not there, partitioned by the columns of `part`.
-    mode
-        ``"overwrite"`` replaces the part, and nothing else.
     part
-        Column to value, safe to be quoted.
+        Column to value, safe to be quoted; nothing else is replaced.
 
     Raises
     ------
@@ -87,12 +83,9 @@ def write_delta(
         writer = writer.options(**_COLUMN_MAPPING)
     try:
         if location.root is not None:
-            if mode == "overwrite":
-                where = " and ".join(f"{column} = '{value}'" for column, value in part.items())
-                writer.option("replaceWhere", where).mode(mode).save(location.path(table))
-            else:
-                writer.mode(mode).save(location.path(table))
-        elif exists and mode == "overwrite":
+            where = " and ".join(f"{column} = '{value}'" for column, value in part.items())
+            writer.option("replaceWhere", where).mode("overwrite").save(location.path(table))
+        elif exists:
             # Not saveAsTable: on a catalog's table it plans to replace the table, and that fails (Delta 4.4).
             df.writeTo(name).option("mergeSchema", "true").overwrite(_is_part(part))
         else:

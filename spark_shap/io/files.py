@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pyspark.errors import AnalysisException
+
 from spark_shap.dataframes import is_connect
 from spark_shap.io.sources import spark_reason
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["HadoopPath", "hadoop_path", "hadoop_reason", "remove_folder"]
+__all__ = ["HadoopPath", "folder_names", "hadoop_path", "hadoop_reason", "remove_folder"]
 
 
 class HadoopPath(NamedTuple):
@@ -37,11 +39,20 @@ def hadoop_reason(error: BaseException) -> str:
     return str(java.getMessage()) if java is not None else spark_reason(error)
 
 
+def folder_names(spark: SparkSession, folder: str) -> set[str]:
+    """Return the names in a folder of a classic session's file system; none if it is not there."""
+    files, path, _ = hadoop_path(spark, folder)
+    return {status.getPath().getName() for status in files.listStatus(path)} if files.exists(path) else set()
+
+
 def remove_folder(spark: SparkSession, folder: str) -> None:
-    """Remove a folder of Parquet files; on Connect its rows only, one file without any stays."""
+    """Remove a folder of Parquet files, if it is there; on Connect its rows only, one file without any stays."""
     if is_connect(spark):
-        there = spark.read.parquet(folder)
-        spark.createDataFrame([], there.schema).coalesce(1).write.mode("overwrite").parquet(folder)
+        try:
+            kind = spark.read.parquet(folder).schema
+        except AnalysisException:  # not there
+            return
+        spark.createDataFrame([], kind).coalesce(1).write.mode("overwrite").parquet(folder)
     else:
         files, path, _ = hadoop_path(spark, folder)
         files.delete(path, True)

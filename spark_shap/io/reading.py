@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spark_shap import schema
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError
 from spark_shap.io.delta import delta_exists
+from spark_shap.io.files import folder_names
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, read_runs
 from spark_shap.io.shards import read_committed, read_shards
+from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.io.tables import read_table
 
 if TYPE_CHECKING:
@@ -63,7 +66,12 @@ def location_of(spark: SparkSession, location: Location | str) -> Location:
     if isinstance(location, Location):
         return location
     delta = Location(location, format="delta")
-    return delta if delta_exists(spark, delta, schema.RUNS) else Location(location)
+    if not is_connect(spark):  # a session without Delta must not take its files for a table
+        return delta if "_delta_log" in folder_names(spark, delta.path(schema.RUNS)) else Location(location)
+    try:
+        return delta if delta_exists(spark, delta, schema.RUNS) else Location(location)
+    except SPARK_ERRORS:  # no Delta there
+        return Location(location)
 
 
 def find_complete(spark: SparkSession, location: Location, run_id: str = LATEST) -> RunRecord:

@@ -1,10 +1,12 @@
 """The table of shards: which parts of a run are committed.
 
 A shard's attributions and rejects lie in several files and two tables; its one line here makes them visible,
-together and at once. The line is appended by one commit of one file, after everything else of the shard is
-written. On Parquet every attempt at a shard writes to a folder of its own, named by its line: two programs
-that explain the same shard at the same time disturb nobody, both write the same rows, and of two lines every
-reader takes the same one.
+together and at once. The line is written by one commit of one file, after everything else of the shard. On
+Parquet every attempt at a shard writes to a folder of its own, named by its line, and so does the line: two
+programs that explain the same shard at the same time disturb nobody and both write the same rows. Of two lines
+every reader takes that of the later attempt. A program that was taken for dead may still add a line for a
+shard that its successor made anew, and that line must not win: the successor removes what the lines that it
+counts do not name.
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import InputError, RunError
-from spark_shap.io.files import remove_folder
 from spark_shap.io.references import collect_arrow
-from spark_shap.io.tables import append_run, files_of, read_table, replace_run, run_folder, tagged
+from spark_shap.io.tables import read_table, remove_shards, replace_shard, tagged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ __all__ = [
     "KEYS",
     "STAGED",
     "Shard",
+    "attempt_name",
+    "attempts_of",
     "check_total",
     "commit_shard",
     "forget_shards",
@@ -60,7 +63,7 @@ class Shard:
     n_rows, n_explained, n_rejected
         Applicants of the shard, and what became of them.
     attempt
-        Of the program that committed it.
+        Of the program that committed it, see `attempt_name`.
     committed_at
         In UTC.
     """
@@ -79,6 +82,16 @@ _TYPES: dict[str, T.DataType] = {"int": T.LongType(), "str": T.StringType(), "da
 _SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(Shard)])
 
 
+def attempt_name(number: int, program: str) -> str:
+    """Return the name of a program's attempt at a run; later ones sort after earlier ones."""
+    return f"{number:05d}{program}"
+
+
+def attempts_of(shards: Mapping[int, Shard]) -> int:
+    """Return the number of the last attempt that committed anything; 0 where none did."""
+    return max((int(one.attempt[:5]) for one in shards.values()), default=0)
+
+
 def shard_name(location: Location, part: int, n_parts: int, attempt: str) -> str:
     """Return the partition of a shard: on Delta the same for every attempt, which replaces what is there."""
     name = f"{part:05d}of{n_parts:05d}" if part >= 0 else {KEYS: "keys", STAGED: "staged"}[part]
@@ -88,7 +101,7 @@ def shard_name(location: Location, part: int, n_parts: int, attempt: str) -> str
 def commit_shard(spark: SparkSession, location: Location, run_id: str, shard: Shard) -> None:
     """Make a shard visible, all of whose rows are written."""
     row = spark.createDataFrame([astuple(shard)], _SCHEMA).coalesce(1)
-    append_run(tagged(row, run_id), location, schema.SHARDS, run_id)
+    replace_shard(tagged(row, run_id), location, schema.SHARDS, run_id, shard.shard)
 
 
 def read_shards(spark: SparkSession, location: Location, run_id: str) -> dict[int, Shard]:
@@ -101,14 +114,13 @@ def read_shards(spark: SparkSession, location: Location, run_id: str) -> dict[in
     for row in collect_arrow(df).to_pylist():
         one = Shard(**row | {"committed_at": row["committed_at"].astimezone(UTC)})
         there = found.setdefault(one.part, one)
-        found[one.part] = min(there, one, key=lambda shard: (shard.shard, shard.committed_at))
+        found[one.part] = max(there, one, key=lambda shard: shard.attempt)
     return found
 
 
 def forget_shards(spark: SparkSession, location: Location, run_id: str) -> None:
     """Take all commits of a run back; what was written stays until it is written anew."""
-    empty = spark.createDataFrame([], _SCHEMA)
-    replace_run(tagged(empty, run_id), location, schema.SHARDS, run_id)
+    remove_shards(spark, location, schema.SHARDS, run_id, keep=())
 
 
 def read_committed(
@@ -148,18 +160,9 @@ def read_committed(
 
 
 def remove_others(spark: SparkSession, location: Location, run_id: str, shards: Mapping[int, Shard]) -> None:
-    """Remove what attempts at a run wrote and did not commit; nothing outside the run's own folders.
-
-    On Delta there is nothing to remove: a shard that is written again replaces what is there.
-    """
-    if location.format == "delta":
-        return
-    kept = {one.shard for one in shards.values()}
+    """Remove what attempts at a run wrote and did not commit; nothing outside the run's own parts of tables."""
     for table in (schema.ATTRIBUTIONS, schema.REJECTS):
-        mark = f"/{schema.RUN_ID}={run_id}/{schema.SHARD}="
-        names = {url.split(mark, 1)[1].split("/")[0] for url in files_of(spark, run_folder(location, table, run_id))}
-        for name in sorted(names - kept):
-            remove_folder(spark, f"{run_folder(location, table, run_id)}/{schema.SHARD}={name}")
+        remove_shards(spark, location, table, run_id, keep={one.shard for one in shards.values()})
 
 
 def check_total(shards: Mapping[int, Shard], n_rows: int) -> None:

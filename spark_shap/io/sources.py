@@ -44,6 +44,8 @@ _CSV_OPTIONS = {
 _REASON = re.compile(r"\[[A-Z_0-9.]+\] [^\n]*")
 # In a Java error handed over as it is: who raised what, the last one innermost.
 _CAUSE = re.compile(r"(?:^Caused by: |^: |: )(?:[a-z]\w*\.)+[A-Z][\w$]*(?:Exception|Error): ([^\n]+)", re.MULTILINE)
+# In an error of a Python worker: what it raised, below the indented lines of its traceback.
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t]+[^\n]*\n)+(\w[^\n]*)", re.MULTILINE)
 _NO_PLACE = re.compile(r";? *SQLSTATE: \w+|; line \d+ pos \d+;?.*")
 
 
@@ -63,7 +65,7 @@ def spark_reason(error: BaseException) -> str:
     """Return what a Spark error says in one line, without its class, state code and stack trace."""
     text = str(error)
     # The innermost reason is the one that helps: the first is often "Job aborted".
-    found = _REASON.findall(text) or _CAUSE.findall(text)
+    found = _RAISED.findall(text) or _REASON.findall(text) or _CAUSE.findall(text)
     line = found[-1] if found else (text.strip() or type(error).__name__).splitlines()[0]
     return _NO_PLACE.sub("", line).strip().rstrip(".")
 

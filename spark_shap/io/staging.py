@@ -30,9 +30,9 @@ _PART = "part"
 
 
 def stage(
-    frame: DataFrame, location: Location, run_id: str, *, key: Sequence[str], n_shards: int, files: int
-) -> dict[int, int]:
-    """Write the rows of a run, shard by shard, in place of an earlier copy; return the rows of each shard.
+    frame: DataFrame, location: Location, copy: tuple[str, str], *, key: Sequence[str], n_shards: int, files: int
+) -> int:
+    """Write the rows of a run, shard by shard; return how many.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def stage(
         Rows; all their columns are kept.
     location
         Where the run's tables are.
-    run_id
-        Names the copy.
+    copy
+        The run, and the copy's own name: no program writes into another's.
     key
         Columns whose hash says which shard a row belongs to.
     n_shards
@@ -56,20 +56,18 @@ def stage(
     within = F.pmod(F.xxhash64(F.lit("file"), *(cut[f"_{frame.columns.index(name)}"] for name in key)), F.lit(files))
     writer = cut.repartition(n_shards * files, F.col(_PART), within).write.mode("overwrite").partitionBy(_PART)
     if location.root is not None:
-        writer.parquet(_path(location, run_id))
+        writer.parquet(_path(location, *copy))
     else:
-        writer.format("delta").option("overwriteSchema", "true").saveAsTable(_table(location, run_id))
-    counted = _open(frame.sparkSession, location, run_id).groupBy(_PART).count().collect()
-    counts: dict[int, int] = {int(row[_PART]): int(row["count"]) for row in counted}
-    return {part: counts.get(part, 0) for part in range(n_shards)}
+        writer.format("delta").option("overwriteSchema", "true").saveAsTable(_table(location, copy[0]))
+    return _open(frame.sparkSession, location, copy).count()
 
 
 def read_staged(
-    spark: SparkSession, location: Location, run_id: str, part: int, columns: Sequence[str]
+    spark: SparkSession, location: Location, copy: tuple[str, str], part: int, columns: Sequence[str]
 ) -> DataFrame | None:
     """Return the rows of one shard with their names back; None when there is no copy."""
     try:
-        there = _open(spark, location, run_id)
+        there = _open(spark, location, copy)
         names = there.columns  # Connect resolves here
     except AnalysisException:
         return None
@@ -80,28 +78,25 @@ def read_staged(
 
 
 def remove_staged(spark: SparkSession, location: Location, run_id: str) -> None:
-    """Remove the copy, if there is one."""
+    """Remove all copies of a run, if there are any."""
     if location.root is None:
         spark.sql(f"DROP TABLE IF EXISTS {_table(location, run_id)}")
-        return
-    try:
-        _open(spark, location, run_id)
-    except AnalysisException:
-        return
-    remove_folder(spark, _path(location, run_id))
+    else:
+        remove_folder(spark, _path(location, run_id))
 
 
-def _path(location: Location, run_id: str) -> str:
-    return f"{location.path(_FOLDER)}/{schema.RUN_ID}={run_id}"
+def _path(location: Location, run_id: str, copy: str | None = None) -> str:
+    folder = f"{location.path(_FOLDER)}/{schema.RUN_ID}={run_id}"
+    return folder if copy is None else f"{folder}/copy={copy}"
 
 
 def _table(location: Location, run_id: str) -> str:
     return ".".join(quoted(part) for part in [*str(location.catalog_schema).split("."), f"staging_{run_id}"])
 
 
-def _open(spark: SparkSession, location: Location, run_id: str) -> DataFrame:
+def _open(spark: SparkSession, location: Location, copy: tuple[str, str]) -> DataFrame:
     if location.root is None:
-        return spark.read.table(_table(location, run_id))
-    df = spark.read.parquet(_path(location, run_id))
+        return spark.read.table(_table(location, copy[0]))
+    df = spark.read.parquet(_path(location, *copy))
     df.columns  # noqa: B018  # Connect resolves here
     return df

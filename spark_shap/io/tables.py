@@ -20,19 +20,20 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
-from spark_shap.dataframes import quoted
+from spark_shap.dataframes import is_connect, quoted
 from spark_shap.errors import InputError, UsageError
-from spark_shap.io.delta import open_delta, write_delta
+from spark_shap.io.delta import delta_exists, open_delta, write_delta
+from spark_shap.io.files import folder_names, remove_folder
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_shap.io.location import Location
 
-__all__ = ["append_run", "files_of", "read_table", "replace_run", "replace_shard", "run_folder", "tagged"]
+__all__ = ["files_of", "read_table", "remove_shards", "replace_run", "replace_shard", "run_folder", "tagged"]
 
 _SHARDED = (schema.ATTRIBUTIONS, schema.REJECTS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -59,7 +60,7 @@ def replace_run(df: DataFrame, location: Location, table: str, run_id: str) -> N
     """
     _check_rows(df, run_id)
     if location.format == "delta":
-        write_delta(df, location, table, mode="overwrite", part={schema.RUN_ID: run_id})
+        write_delta(df, location, table, part={schema.RUN_ID: run_id})
         return
     spark, folder = df.sparkSession, run_folder(location, table, run_id)
     before = files_of(spark, folder)
@@ -84,18 +85,25 @@ def replace_shard(df: DataFrame, location: Location, table: str, run_id: str, sh
     if location.format == "delta":
         tagged = df.withColumn(schema.SHARD, F.lit(shard))
         part = {schema.RUN_ID: run_id, schema.SHARD: shard}
-        write_delta(tagged, location, table, mode="overwrite", part=part)
+        write_delta(tagged, location, table, part=part)
     else:
-        df.drop(schema.RUN_ID).write.mode("overwrite").parquet(_shard_folder(location, table, run_id, shard))
+        df.drop(schema.RUN_ID, schema.SHARD).write.mode("overwrite").parquet(
+            _shard_folder(location, table, run_id, shard)
+        )
 
 
-def append_run(df: DataFrame, location: Location, table: str, run_id: str) -> None:
-    """Add rows to those that the table has of one run; parameters and errors as in `replace_run`."""
-    _check_rows(df, run_id)
+def remove_shards(spark: SparkSession, location: Location, table: str, run_id: str, *, keep: Collection[str]) -> None:
+    """Remove the shards of a run that are not named; nothing outside the run's own part of the table."""
     if location.format == "delta":
-        write_delta(df, location, table, mode="append", part={schema.RUN_ID: run_id})
-    else:
-        df.write.mode("append").partitionBy(schema.RUN_ID).parquet(location.path(table))
+        if not delta_exists(spark, location, table):
+            return
+        there = open_delta(spark, location, table).where(F.col(schema.RUN_ID) == run_id)
+        names = {row[0] for row in there.select(schema.SHARD).distinct().collect()}
+        for name in sorted(names - set(keep)):
+            replace_shard(there.limit(0), location, table, run_id, name)
+        return
+    for name in sorted(_shard_names(spark, run_folder(location, table, run_id)) - set(keep)):
+        remove_folder(spark, _shard_folder(location, table, run_id, name))
 
 
 def read_table(
@@ -181,6 +189,14 @@ def run_folder(location: Location, table: str, run_id: str) -> str:
 
 def _shard_folder(location: Location, table: str, run_id: str, shard: str) -> str:
     return f"{run_folder(location, table, run_id)}/{schema.SHARD}={shard}"
+
+
+def _shard_names(spark: SparkSession, folder: str) -> set[str]:
+    if is_connect(spark):  # sees files only: not what a killed job left half written
+        mark = f"/{schema.SHARD}="
+        return {url.rsplit(mark, 1)[1].split("/")[0] for url in files_of(spark, folder) if mark in url}
+    mark = f"{schema.SHARD}="
+    return {name.removeprefix(mark) for name in folder_names(spark, folder) if name.startswith(mark)}
 
 
 def _check_rows(df: DataFrame, run_id: str) -> None:

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
 from spark_shap.io.location import Location
-from spark_shap.io.tables import append_run, read_table, replace_run
+from spark_shap.io.tables import read_table, replace_run
 
 ODD_NAMES = ["a b", "c.d", "e`f", "g,h;i{}()", "ü = é", "tab\tline\n", "1"]
 
@@ -110,12 +110,6 @@ def test_run_ids_that_look_like_numbers_stay_text(spark: SparkSession, location:
     assert read_table(spark, location, schema.SUMMARY).first()["run_id"] == run_id  # type: ignore[index]
     replace_run(rows(spark, run_id, ["x"], n_rows=1), location, schema.SUMMARY, run_id)
     assert read_table(spark, location, schema.SUMMARY).count() == 1
-
-
-def test_append_adds(spark: SparkSession, location: Location) -> None:
-    append_run(rows(spark, "r1", ["x"]), location, schema.ATTRIBUTIONS, "r1")
-    append_run(rows(spark, "r1", ["x"]), location, schema.ATTRIBUTIONS, "r1")
-    assert read_table(spark, location, schema.ATTRIBUTIONS, "r1").count() == 6
 
 
 def test_what_is_not_there_is_named(spark: SparkSession, location: Location) -> None:

@@ -1,0 +1,219 @@
+"""Programs that make a run and are killed, and what they leave; nothing in the product is touched for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import portfolio
+import yaml
+from portfolio import Model, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+N_SHARDS = 4
+TABLES = ("attributions", "rejects", "summary", "runs", "shards")
+
+
+class Watched(Model):
+    """Writes down what it is asked by the workers that explain, takes its time, and dies once if it is told to."""
+
+    def __init__(self, log: Path, *, seconds: float = 0.0, dies: bool = False, nan_at: int | None = None) -> None:
+        super().__init__(log, nan_at=nan_at)
+        self.seconds, self.dies = seconds, dies
+
+    def __call__(self, rows: pd.DataFrame) -> Any:
+        out = super().__call__(rows.rename(columns={"loan_amount": "loan amount", "rate_pct": "rate.pct"}))
+        frame = sys._getframe()
+        while frame is not None and frame.f_code.co_name != "explain_batches":  # asked by the timing, or the driver
+            frame = frame.f_back  # type: ignore[assignment]  # None ends it
+        if frame is not None:
+            with open(self.log + ".explaining", "ab", buffering=0) as file:
+                file.write(f"{os.getpid()} {len(rows)}\n".encode())
+            time.sleep(self.seconds)
+            if self.dies:
+                try:
+                    os.unlink(self.log + ".dies")  # of all workers, one finds it
+                except FileNotFoundError:
+                    return out
+                os.kill(os.getpid(), signal.SIGKILL)
+        return out
+
+
+class Asked:
+    """How many rows the explaining workers have put to a model since a moment."""
+
+    def __init__(self, log: Path) -> None:
+        self.path = Path(f"{log}.explaining")
+        self.path.touch()
+        self.start = self.path.stat().st_size
+
+    def rows(self) -> int:
+        return sum(int(line.split()[1]) for line in self.path.read_bytes()[self.start :].splitlines())
+
+
+def save(model: Any, path: Path) -> Path:
+    """Pickle a model with its code."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        return portfolio.save(model, path)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+class Work:
+    """A folder with applicants and a model, whose run can be made into several places."""
+
+    def __init__(
+        self, folder: Path, model: Watched, data: pd.DataFrame, *, conf: dict[str, str] | None = None, **sections: Any
+    ) -> None:
+        self.folder, self.log, self.sections, self.conf = folder, Path(model.log), sections, conf or {}
+        data.to_parquet(folder / "applicants.parquet", index=False)
+        self.model = save(model, folder / "model.pkl")
+
+    def settings(self, out: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+        conf = {"spark.ui.enabled": False, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+        base: dict[str, dict[str, Any]] = {
+            "applicants": {"keep": ["region"]},
+            "explain": {"shards": N_SHARDS, "seed": 7, "n_evaluations": 65},
+            "summary": {"by": [["region"]]},
+            "output": {"path": str(out)},
+            "spark": {"master": "local[2]", "conf": {**conf, "spark.sql.shuffle.partitions": 2, **self.conf}},
+        }
+        for name, values in [*self.sections.items(), *sections.items()]:
+            base[name] = {**base.get(name, {}), **values}
+        return settings(self.folder, self.model, **base)
+
+
+class Program:
+    """A command line on its way, in a group of processes of its own."""
+
+    def __init__(self, work: Work, out: Path, **sections: dict[str, Any]) -> None:
+        self.out = out
+        out.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{out.name}.{time.monotonic_ns()}"
+        config, self.log = out.parent / f"{name}.yaml", out.parent / f"{name}.log"
+        config.write_text(yaml.safe_dump(work.settings(out, **sections)))
+        variables = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+        variables = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", **variables}
+        command = [sys.executable, "-m", "spark_shap.cli", "run", "--config", str(config)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=work.folder, env=variables, start_new_session=True
+            )
+
+    def wait(self, seconds: float = 300) -> int:
+        return self.process.wait(seconds)
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, seen: Callable[[Path], bool], seconds: float = 300) -> None:
+        """Return as soon as the tables show something."""
+        end = time.monotonic() + seconds
+        while not seen(self.out):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"it ended ({self.process.poll()}) before that was seen\n{self.said}")
+            time.sleep(0.002)
+
+    def kill(self, *, jvm: bool = True) -> None:
+        """kill -9: the driver's Python alone, whose JVM then stops by itself, or both, with all workers."""
+        if jvm:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+        self.process.wait(30)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            self.process.wait(30)
+
+
+@contextmanager
+def program(work: Work, out: Path, **sections: dict[str, Any]) -> Iterator[Program]:
+    """A command line that is gone at the end, whatever happens."""
+    one = Program(work, out, **sections)
+    try:
+        yield one
+    finally:
+        one.end()
+
+
+def complete(work: Work, out: Path, **sections: dict[str, Any]) -> str:
+    """Run the command to its end; return what it said."""
+    with program(work, out, **sections) as one:
+        assert one.wait() == 0, one.said
+        return one.said
+
+
+# ------------------------------------------------------------------------- what can be seen of a run
+
+
+def found(out: Path, pattern: str) -> bool:
+    return next(out.glob(pattern), None) is not None
+
+
+def written(part: int) -> Callable[[Path], bool]:
+    """A shard's attributions are all there, its line is not."""
+    return lambda out: found(out, f"attributions/*/shard={part:05d}of*/_SUCCESS") and not committed(part)(out)
+
+
+def committed(part: int) -> Callable[[Path], bool]:
+    return lambda out: found(out, f"shards/*/shard={part:05d}of*/*.parquet")
+
+
+def explaining(part: int) -> Callable[[Path], bool]:
+    return lambda out: found(out, f"attributions/*/shard={part:05d}of*/_temporary/0/_temporary/*/*.parquet")
+
+
+def table(out: Path, name: str) -> pd.DataFrame:
+    """A table as any reader of Parquet sees its folder: with all that lies there."""
+    rows = pd.read_parquet(out / name)
+    order = [one for one in ("id", "output", "segment_by", "segment", "feature") if one in rows]
+    return rows.drop(columns="shard", errors="ignore").sort_values(order, ignore_index=True)
+
+
+def numbers(rows: pd.DataFrame, name: str) -> np.ndarray:
+    return np.array([list(row.values()) for row in rows[name]])
+
+
+def assert_same_tables(out: Path, plain: Path) -> None:
+    """Bit by bit, each row once; sums of aggregates may be taken in another order."""
+    mine, theirs = table(out, "attributions"), table(plain, "attributions")
+    assert mine["id"].tolist() == theirs["id"].tolist()
+    for name in ("shap_values", "std_errors"):
+        np.testing.assert_array_equal(numbers(mine, name), numbers(theirs, name))
+    structs = ["shap_values", "std_errors"]
+    pd.testing.assert_frame_equal(mine.drop(columns=structs), theirs.drop(columns=structs), check_exact=True)
+    for name, how in (("rejects", {"check_exact": True}), ("summary", {"rtol": 1e-12})):
+        pd.testing.assert_frame_equal(table(out, name), table(plain, name), **how)  # type: ignore[call-overload]
+
+
+def run_row(out: Path) -> pd.Series:
+    (row,) = (row for _, row in pd.read_parquet(out / "runs").iterrows())
+    return row
+
+
+def evaluations(out: Path, attempt: int) -> int:
+    """Model evaluations of the rows in the shards that an attempt has committed."""
+    lines = pd.read_parquet(out / "shards").astype({"attempt": str, "shard": str})
+    mine = set(lines["shard"][lines["attempt"].str.startswith(f"{attempt:05d}")])
+    rows = pd.read_parquet(out / "attributions").astype({"shard": str})
+    return int(rows["n_evaluations"][rows["shard"].isin(mine)].sum())
