@@ -47,7 +47,7 @@ RECORD = RunRecord(
 )
 
 
-def shard(part: int, name: str, n_rows: int = 3) -> Shard:
+def shard(part: int, name: str, n_rows: int = 3, attempt: str = "00001a") -> Shard:
     return Shard(
         part=part,
         n_parts=2,
@@ -55,7 +55,7 @@ def shard(part: int, name: str, n_rows: int = 3) -> Shard:
         n_rows=n_rows,
         n_explained=n_rows,
         n_rejected=0,
-        attempt="a",
+        attempt=attempt,
         committed_at=NOW,
     )
 
@@ -74,8 +74,8 @@ def test_a_shard_is_there_when_its_line_is(spark: SparkSession, location: Locati
     record = replace(RECORD, run_id="r1", shards=2)
     for name, first in (("0-a", 0), ("0-b", 0), ("1-a", 3), ("1-dead", 3)):
         put(spark, location, name, first)
-    # Two programs committed the first shard: every reader takes the same one.
-    for one in (shard(0, "0-b"), shard(0, "0-a"), shard(1, "1-a"), shard(KEYS, "keys-a", 0)):
+    # Two programs committed the first shard: every reader takes the one that began later.
+    for one in (shard(0, "0-a", 3, "00002b"), shard(0, "0-b"), shard(1, "1-a"), shard(KEYS, "keys-a", 0)):
         commit_shard(spark, location, "r1", one)
     found = read_shards(spark, location, "r1")
     assert {part: one.shard for part, one in found.items()} == {0: "0-a", 1: "1-a", KEYS: "keys-a"}
