@@ -1,13 +1,16 @@
 """Run the tests in an environment that is made first: ``python3 tests/run.py``.
 
-Each kind of Spark session gets a pytest process of its own, because a process holds one JVM. Exits with the
-worst of their codes; the last line printed says which groups passed.
+Each kind of Spark session gets a pytest process of its own, because a process holds one JVM. The first group
+prints as it goes; the others run one after another beside it, and print when they are done. Exits with the worst
+of their codes; the last line printed says which groups passed.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf"))
@@ -30,18 +33,36 @@ def groups(spark, slow):
     return rows
 
 
-def run(folder, name, markers, arguments):
-    """Run one group; return pytest's exit code."""
+def run(folder, name, markers, arguments, out=None):
+    """Run one group, into a file where one is given; return pytest's exit code."""
     values = environment.variables(folder)
     values.pop("SPARK_SHAP_TEST_DELTA", None)
     if name == "delta":
         values["SPARK_SHAP_TEST_DELTA"] = "1"
-    print("\n== %s: pytest -m '%s'" % (name, markers))
-    sys.stdout.flush()
     command = [os.path.join(folder, "python"), "-m", "pytest"]
     command.extend(arguments)
     command.extend(["-m", markers])
-    return subprocess.call(command, env=values, cwd=environment.ROOT)
+    return subprocess.call(command, env=values, cwd=environment.ROOT, stdout=out, stderr=subprocess.STDOUT)
+
+
+def heading(name, markers):
+    """Say which group's lines follow."""
+    print("\n== %s: pytest -m '%s'" % (name, markers))
+    sys.stdout.flush()
+
+
+def run_beside(folder, rows, arguments, done):
+    """Run groups one after another, each into a file of its own; note its code and file."""
+    for name, markers in rows:
+        with tempfile.NamedTemporaryFile("w", suffix=".log", delete=False) as out:
+            done[name] = (run(folder, name, markers, arguments, out), out.name)
+
+
+def show(path):
+    """Print a file and remove it."""
+    with open(path, errors="replace") as lines:
+        sys.stdout.write(lines.read())
+    os.remove(path)
 
 
 def main():
@@ -58,11 +79,18 @@ def main():
     folder = environment.prepare(options.spark)
 
     start = time.time()
-    codes = {}
-    for name, markers in groups(options.spark, options.slow):
-        code = run(folder, name, markers, arguments)
-        if code != NOTHING_COLLECTED:
-            codes[name] = code
+    (first, markers), *others = groups(options.spark, options.slow)
+    done = {}
+    beside = threading.Thread(target=run_beside, args=(folder, others, arguments, done))
+    beside.start()
+    heading(first, markers)
+    codes = {first: run(folder, first, markers, arguments)}
+    beside.join()
+    for name, markers in others:
+        heading(name, markers)
+        codes[name] = done[name][0]
+        show(done[name][1])
+    codes = {name: code for name, code in codes.items() if code != NOTHING_COLLECTED}
     failed = ", ".join(name for name, code in codes.items() if code)
     passed = ", ".join(name for name, code in codes.items() if not code) or "nothing"
     verdict = "FAILED: %s; passed: %s" % (failed, passed) if failed else "passed: " + passed
