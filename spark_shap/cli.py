@@ -216,7 +216,10 @@ def _print_prediction(result: RunResult) -> None:
             "evaluations a row"
             + (f", median standard error {plan.std_error:.2g} and {record.std_error_median:.2g}" * bool(plan.std_error))
         )
-    print(f"time of a row and core: {plan.row_seconds * 1e6:,.0f} microseconds ({plan.shares()}); the rest is Spark's")
+    total = sum(result.seconds.values())
+    print(
+        f"whole job: {total:.1f} s, of which {plan.shares_of(total)}; a row takes {plan.row_seconds * 1e6:,.0f} us of a core"
+    )
 
 
 def _print_top(rows: Sequence[Row], title: str) -> None:

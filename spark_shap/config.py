@@ -160,7 +160,7 @@ class Explain(_Section):
     method: Literal["auto", "sampling", "exact", "linear", "tree"] = "auto"
     n_evaluations: Annotated[int, Field(ge=5)] = 512  # model calls a row, at most
     tolerance: Tolerance | None = None  # the standard error at which a row is done
-    surrogate_evaluations: Annotated[int, Field(ge=0)] | None = None  # spent once; 0: no surrogate
+    surrogate_evaluations: Annotated[int, Field(ge=0)] | None = None  # spent once; 0: the pilot's answers must do
     surrogate_pairs: Annotated[int, Field(ge=0)] = 4  # of its finer part, for each of the model's
     audit: Literal["rows", "aggregates"] = "rows"  # aggregates: as little as the summary needs
     target_error: Annotated[float, Field(gt=0, lt=1)] = 0.03  # of mean |SHAP|, and of top-4 rates

@@ -59,8 +59,9 @@ class Explainer:
         prediction less the base value, as ``"2%"``. Rows then take as many evaluations as they need, within
         `n_evaluations`.
     surrogate_evaluations
-        Model evaluations spent here, once, on a surrogate that lowers the error of every row; 0 for none,
-        None for a number that suits most models (20,000).
+        Model evaluations spent here, once, on a surrogate that lowers the error of every row; None for a number
+        that suits most models (20,000). With 0 small trees or a line are fitted to the pilot's 6,000 answers, which
+        are asked anyway.
     surrogate_pairs
         Where the output is a probability the surrogate may have a finer part, whose own values are sampled at no
         cost in model evaluations: with so many pairs for each pair of the model. 0 leaves it out, 8 suits slow

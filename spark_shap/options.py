@@ -37,8 +37,8 @@ class Options:
         Standard error at which a row is done: a number in units of the output, or a text such as ``"2%"``,
         a share of the row's prediction less the base value. None spends `n_evaluations` on every row.
     surrogate_evaluations
-        Model evaluations that are spent once on fitting a surrogate; 0 for no surrogate, None for a number
-        that suits the job.
+        Model evaluations that are spent once on fitting a surrogate, None for a number that suits the job. With 0
+        what is taken off the model is fitted to the pilot's answers, which every job has.
     surrogate_pairs
         Pairs that the surrogate's finer part is asked for each pair of the model, where it has one.
     audit

@@ -21,7 +21,7 @@ _TASK_SECONDS = 20.0
 _MAX_TASKS = 4096  # of a shard; each is a file; beyond it tasks get longer
 _SHARD_SECONDS = 300.0
 _MAX_SHARDS = 4096
-JOB_SECONDS = 0.5  # Spark reads the rows, spreads them and commits the files, with workers that have started
+JOB_SECONDS = 2.7  # Spark compiles the plans of a fresh session, reads and spreads the rows, commits the files
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
 
@@ -127,11 +127,17 @@ class Plan:
             f"({self.shares()})",
         ]
 
-    def shares(self) -> str:
-        """Return which share of a row's time is whose."""
+    def shares(self, of: float = 1.0) -> str:
+        """Return which share of a row's time is whose, or of something of which the rows' time is a part."""
         rest = max(0.0, 1.0 - self.model_share - self.surrogate_share)
-        surrogate = f", surrogate {self.surrogate_share:.0%}" if self.surrogate_share else ""
-        return f"model {self.model_share:.0%}{surrogate}, sampling {rest:.0%}"
+        surrogate = f", surrogate {of * self.surrogate_share:.0%}" if self.surrogate_share else ""
+        return f"model {of * self.model_share:.0%}{surrogate}, sampling {of * rest:.0%}"
+
+    def shares_of(self, seconds: float) -> str:
+        """Return which share of a whole job's wall seconds is whose."""
+        busy = self.row_seconds * self.n_rows / max(1, min(self.parallelism, self.partitions))
+        share = min(1.0, busy / max(seconds, 1e-12))
+        return f"{self.shares(share)}, Spark and what is done once {1.0 - share:.0%}"
 
 
 def make_plan(

@@ -57,6 +57,15 @@ def test_shards_take_five_minutes(method: Prepared, n_rows: int, shards: int) ->
     assert make_plan(method, PROBE, n_rows=n_rows, parallelism=4, shards=3).shards == 3
 
 
+def test_shares_of_the_whole_job_are_of_its_wall_seconds(method: Prepared) -> None:
+    probe = replace(PROBE, model_seconds=4e-6, surrogate_seconds=3e-3)
+    plan = make_plan(method, probe, n_rows=10_000, parallelism=4)  # rows take 25 s of wall time: 20, 30 and 50 % of it
+    assert plan.shares_of(50.0) == "model 10%, surrogate 15%, sampling 25%, Spark and what is done once 50%"
+    assert plan.shares_of(1.0).endswith("sampling 50%, Spark and what is done once 0%")
+    alone = replace(plan, partitions=1, surrogate_share=0.0)
+    assert alone.shares_of(200.0) == "model 10%, sampling 40%, Spark and what is done once 50%"
+
+
 def test_tasks_as_they_are_asked_for(method: Prepared) -> None:
     assert make_plan(method, PROBE, n_rows=5, parallelism=2, partitions=77).partitions == 77
 

@@ -20,7 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
     os.environ[_name] = "1"
 
 import numpy as np  # noqa: E402 - threads are set before numpy is loaded
-from product import PLAIN, Prepared, Variant, judge_errors  # noqa: E402
+from product import PILOT, PORTFOLIO, Prepared, Variant, judge_errors  # noqa: E402
 from tasks import TASKS, Task, make_task  # noqa: E402
 from truth import Truth, find_truth  # noqa: E402
 
@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100, help="rows to explain")
     parser.add_argument("--draws", type=int, default=4, help="sets of draws a row")
     parser.add_argument(
-        "--surrogate-evaluations", type=int, help="spent once on the surrogate; by default the product's"
+        "--surrogate-evaluations", type=int, default=PORTFOLIO, help=f"spent once on the surrogate ({PORTFOLIO:,})"
     )
     parser.add_argument("--credit-card", metavar="PATH", help="the credit card clients' CSV file")
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "spark-shap-accuracy")
@@ -76,7 +76,7 @@ def main() -> None:
     for name in args.tasks:
         task = make_task(name, args.credit_card)
         truth = find_truth(task, task.pool[: args.rows], args.output, quick=args.quick)
-        for variant in (Variant("surrogate", args.surrogate_evaluations), PLAIN):
+        for variant in (Variant("surrogate", args.surrogate_evaluations), PILOT):
             found = [coverage(task, truth, budget, variant, args.draws) for budget in args.budgets]
             result["coverage"] += found
             result["bias"].append(bias(task, truth, variant))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OURS = {"spark-shap surrogate": "#c1272d", "spark-shap plain": "#e8853b"}
+_OURS = {"spark-shap surrogate": "#c1272d", "spark-shap default": "#e8853b", "spark-shap pilot": "#e0b040"}
 _PEERS = ("#1f4e79", "#3a7d44", "#6a4c93", "#808080", "#2a9d8f", "#8d6e63", "#5c6bc0", "#9e9d24", "#455a64")
 _TOP = 5.0  # an error of five times the values' variance is no estimate
 _AXES = {"evaluations": "model evaluations a row", "seconds": "seconds a row, one core"}
@@ -20,7 +20,7 @@ def draw(tasks: list[dict[str, Any]], records: list[dict[str, Any]], folder: Pat
     matplotlib.use("Agg")
     paths = []
     methods = list(dict.fromkeys(one["method"] for one in records))
-    methods.sort(key=lambda name: (name not in _OURS, name == "spark-shap plain", name))
+    methods.sort(key=lambda name: (list(_OURS).index(name) if name in _OURS else len(_OURS), name))
     peers = [name for name in methods if name not in _OURS]
     colours = {**_OURS, **{name: _PEERS[place % len(_PEERS)] for place, name in enumerate(peers)}}
     for axis, label in _AXES.items():

@@ -38,21 +38,35 @@ class Truth:
 
 def find_truth(task: Task, rows: np.ndarray, folder: Path, *, quick: bool = False) -> Truth:
     """Return the truth, from the folder if it holds one as good of the same model, background and rows."""
-    # Errors at the largest budgets are about 0.002 up to 23 features and 0.02 above: a twentieth and less of those.
-    noise = 2e-3 if quick else 5e-5 if task.n_features <= 23 else 3e-4
-    key = hashlib.sha256(task.name.encode())
-    for part in (rows, task.background, task.predict(rows), task.predict(task.background)):
-        key.update(np.ascontiguousarray(part).tobytes())
-    path = folder / f"truth-{task.name}-{key.hexdigest()[:16]}.npz"
+    # Errors at the largest budgets are about 0.0005 up to 23 features and 0.01 above: a twentieth and less of those.
+    noise = 2e-3 if quick else 2e-5 if task.n_features <= 23 else 3e-4
+    path = kept_path(task, rows, folder / "truth")
     if path.exists():
-        with np.load(path) as kept:
-            truth = Truth(kept["values"], str(kept["how"]), float(kept["noise"]))
+        with np.load(path) as found:
+            truth = Truth(found["values"], str(found["how"]), float(found["noise"]))
         if truth.noise <= noise:
             return truth
     truth = _make(task, rows, noise)
-    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, values=truth.values, how=truth.how, noise=truth.noise)
     return truth
+
+
+def kept(task: Task, rows: np.ndarray, start: Path, make: Callable[[Task, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return what `make` finds, from the file if there is one of the same model, background and rows."""
+    path = kept_path(task, rows, start)
+    if not path.exists():
+        np.savez(path, values=make(task, rows))
+    with np.load(path) as found:
+        return found["values"]
+
+
+def kept_path(task: Task, rows: np.ndarray, start: Path) -> Path:
+    """Return the file, named by its content's origin, whose name starts as `start`."""
+    key = hashlib.sha256(task.name.encode())
+    for part in (rows, task.background, task.predict(rows), task.predict(task.background)):
+        key.update(np.ascontiguousarray(part).tobytes())
+    start.parent.mkdir(parents=True, exist_ok=True)
+    return start.with_name(f"{start.name}-{task.name}-{key.hexdigest()[:16]}.npz")
 
 
 def _make(task: Task, rows: np.ndarray, noise: float) -> Truth:

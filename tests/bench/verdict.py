@@ -25,7 +25,7 @@ class Target(NamedTuple):
 
 def least_ratio(kind: str, n_features: int, variant: str) -> float:
     """How many times smaller than the best peer's the error is to be at an equal number of evaluations."""
-    if variant == "plain":
+    if variant == "pilot":
         return 2.0
     if n_features <= 23:
         return 10.0
@@ -76,6 +76,30 @@ def speed_targets(races: list[Record]) -> list[Target]:
     ]
 
 
+def aggregate_targets(aggregates: list[Record]) -> list[Target]:
+    """Targets of mean |SHAP| at 17 evaluations: within 3 %, as how many times smaller than that the error is."""
+    return [
+        Target(f"{one['variant']}: mean |SHAP| at 17 evaluations within 3 %", one["task"], 0.03 / one["error"], 1.0)
+        for one in aggregates
+        if one["budget"] == 17
+    ]
+
+
+def aggregate_table(aggregates: list[Record]) -> list[str]:
+    """One line a task and variant: errors of mean |SHAP| by evaluations a row, and of the mean of noisy |values|."""
+    budgets = sorted({one["budget"] for one in aggregates})
+    shown = "".join(f"{budget:>16}" for budget in budgets)
+    lines = [f"{'sum of |error| of mean |SHAP| / sum, naive in brackets':56}{shown}{'rows':>8}{'to prepare':>12}"]
+    for task, variant in dict.fromkeys((one["task"], one["variant"]) for one in aggregates):
+        line = f"{task:42}{variant:>14}"
+        for one in aggregates:
+            if (one["task"], one["variant"]) == (task, variant):
+                text = f"{one['error']:.1%} ({one['naive']:.0%})"
+                line += f"{text:>16}"
+        lines.append(f"{line}{one['rows']:>8,}{one['prepare_evaluations']:>12,}")
+    return lines
+
+
 def error_table(tasks: list[Record], records: list[Record], budgets: list[int], variants: Sequence[str]) -> list[str]:
     """One line a task and budget: errors of the product and of the best peers."""
     lines = [
@@ -95,6 +119,25 @@ def error_table(tasks: list[Record], records: list[Record], budgets: list[int], 
                     ratio = f" x{peer['nmse'] / cells[0]['nmse']:.1f}" if cells and cells[0] else ""
                     line += f"{peer['nmse']:>12.4f}  {peer['method'] + setting_text(peer) + ratio:52}"
             lines.append(line.rstrip())
+    return lines
+
+
+def markdown_table(tasks: list[Record], records: list[Record], variants: Sequence[str]) -> list[str]:
+    """The README's table: errors at 257 and 1,025 evaluations, and how many times larger the best peer's is."""
+    titles = {"surrogate": "spark-shap", "default": "default surrogate", "pilot": "nothing spent on one"}
+    heads = [titles.get(variant, variant) for variant in variants]
+    lines = ["| " + " | ".join(["task", "evaluations", *heads, "best other, same background", "ratios"]) + " |"]
+    lines.append("|---" * (len(variants) + 4) + "|")
+    for task in tasks:
+        for budget in (257, 1025):
+            peer = best_peer(records, task["name"], budget, any_background=False)
+            own = [ours(records, task["name"], budget, variant) for variant in variants]
+            if peer is None or None in own:
+                continue
+            errors = [f"{one['nmse']:.4f}" for one in own if one]
+            ratios = ", ".join(f"{peer['nmse'] / one['nmse']:.1f}" for one in own if one)
+            found = [task["title"], f"{budget:,}", *errors, f"{peer['nmse']:.3f} {peer['method']}", ratios]
+            lines.append("| " + " | ".join(found) + " |")
     return lines
 
 
