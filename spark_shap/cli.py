@@ -217,9 +217,8 @@ def _print_prediction(result: RunResult) -> None:
             + (f", median standard error {plan.std_error:.2g} and {record.std_error_median:.2g}" * bool(plan.std_error))
         )
     total = sum(result.seconds.values())
-    print(
-        f"whole job: {total:.1f} s, of which {plan.shares_of(total)}; a row takes {plan.row_seconds * 1e6:,.0f} us of a core"
-    )
+    print(f"whole job: {total:.1f} s, of which {plan.shares_of(total)}")
+    print(f"a row takes {plan.row_seconds * 1e6:,.0f} microseconds of a core ({plan.shares()})")
 
 
 def _print_top(rows: Sequence[Row], title: str) -> None:
