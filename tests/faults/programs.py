@@ -29,15 +29,21 @@ TABLES = ("attributions", "rejects", "summary", "runs", "shards")
 class Watched(Model):
     """Writes down what it is asked by the workers that explain, takes its time there, and misbehaves as it is told.
 
-    It kills its process once, at its call number `dies_at` there, if the file ``log.dies`` exists; in working
-    folders with `slow_at` in their path it takes far longer.
+    It kills its process once, when that has been asked for more than `dies_after` rows there, if the file
+    ``log.dies`` exists; in working folders with `slow_at` in their path it takes far longer.
     """
 
     def __init__(
-        self, log: Path, *, seconds: float = 0.0, dies_at: int = 0, slow_at: str = "nowhere", **options: int
+        self,
+        log: Path,
+        *,
+        seconds: float = 0.0,
+        dies_after: int | None = None,
+        slow_at: str = "nowhere",
+        **options: int,
     ) -> None:
         super().__init__(log, **options)
-        self.seconds, self.dies_at, self.slow_at, self.n_calls = seconds, dies_at, slow_at, 0
+        self.seconds, self.dies_after, self.slow_at, self.n_rows = seconds, dies_after, slow_at, 0
 
     def __call__(self, rows: pd.DataFrame) -> Any:
         out = super().__call__(rows.rename(columns={"loan_amount": "loan amount", "rate_pct": "rate.pct"}))
@@ -48,8 +54,8 @@ class Watched(Model):
             with open(self.log + ".explaining", "ab", buffering=0) as file:
                 file.write(f"{os.getpid()} {len(rows)}\n".encode())
             time.sleep(100 * self.seconds if self.slow_at in os.getcwd() else self.seconds)
-            self.n_calls += 1
-            if self.n_calls == self.dies_at:
+            self.n_rows += len(rows)
+            if self.dies_after is not None and self.n_rows > self.dies_after:
                 try:
                     os.unlink(self.log + ".dies")  # of all workers, one finds it
                 except FileNotFoundError:
