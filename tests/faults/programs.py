@@ -78,21 +78,25 @@ class Asked:
 
 
 def save(model: Any, path: Path) -> Path:
-    """Pickle a model with its code."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    """Pickle a model with its code, where that is a test's."""
+    ours = {sys.modules[__name__], sys.modules[type(model).__module__]}
+    ours = {module for module in ours if str(module.__file__).startswith(str(ROOT))}
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
     try:
         return portfolio.save(model, path)
     finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+        for module in ours:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 class Work:
     """A folder with applicants and a model, whose run can be made into several places."""
 
     def __init__(
-        self, folder: Path, model: Watched, data: pd.DataFrame, *, conf: dict[str, str] | None = None, **sections: Any
+        self, folder: Path, model: Any, data: pd.DataFrame, *, conf: dict[str, Any] | None = None, **sections: Any
     ) -> None:
-        self.folder, self.log, self.data = folder, Path(model.log), data
+        self.folder, self.log, self.data = folder, folder / "calls", data
         self.sections, self.conf = sections, conf or {}
         data.to_parquet(folder / "applicants.parquet", index=False)
         self.model = save(model, folder / "model.pkl")
