@@ -27,11 +27,23 @@ TABLES = ("attributions", "rejects", "summary", "runs", "shards")
 
 
 class Watched(Model):
-    """Writes down what it is asked by the workers that explain, takes its time, and dies once if it is told to."""
+    """Writes down what it is asked by the workers that explain, takes its time there, and misbehaves as it is told.
 
-    def __init__(self, log: Path, *, seconds: float = 0.0, dies: bool = False, nan_at: int | None = None) -> None:
-        super().__init__(log, nan_at=nan_at)
-        self.seconds, self.dies = seconds, dies
+    It kills its process once, when that has been asked for more than `dies_after` rows there, if the file
+    ``log.dies`` exists; in working folders with `slow_at` in their path it takes far longer.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        seconds: float = 0.0,
+        dies_after: int | None = None,
+        slow_at: str = "nowhere",
+        **options: int,
+    ) -> None:
+        super().__init__(log, **options)
+        self.seconds, self.dies_after, self.slow_at, self.n_rows = seconds, dies_after, slow_at, 0
 
     def __call__(self, rows: pd.DataFrame) -> Any:
         out = super().__call__(rows.rename(columns={"loan_amount": "loan amount", "rate_pct": "rate.pct"}))
@@ -41,12 +53,14 @@ class Watched(Model):
         if frame is not None:
             with open(self.log + ".explaining", "ab", buffering=0) as file:
                 file.write(f"{os.getpid()} {len(rows)}\n".encode())
-            time.sleep(self.seconds)
-            if self.dies:
+            time.sleep(100 * self.seconds if self.slow_at in os.getcwd() else self.seconds)
+            self.n_rows += len(rows)
+            if self.dies_after is not None and self.n_rows > self.dies_after:
                 try:
                     os.unlink(self.log + ".dies")  # of all workers, one finds it
                 except FileNotFoundError:
                     return out
+                time.sleep(0.5)
                 os.kill(os.getpid(), signal.SIGKILL)
         return out
 
@@ -64,21 +78,26 @@ class Asked:
 
 
 def save(model: Any, path: Path) -> Path:
-    """Pickle a model with its code."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    """Pickle a model with its code, where that is a test's."""
+    ours = {sys.modules[__name__], sys.modules[type(model).__module__]}
+    ours = {module for module in ours if str(module.__file__).startswith(str(ROOT))}
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
     try:
         return portfolio.save(model, path)
     finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+        for module in ours:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 class Work:
     """A folder with applicants and a model, whose run can be made into several places."""
 
     def __init__(
-        self, folder: Path, model: Watched, data: pd.DataFrame, *, conf: dict[str, str] | None = None, **sections: Any
+        self, folder: Path, model: Any, data: pd.DataFrame, *, conf: dict[str, Any] | None = None, **sections: Any
     ) -> None:
-        self.folder, self.log, self.sections, self.conf = folder, Path(model.log), sections, conf or {}
+        self.folder, self.log, self.data = folder, folder / "calls", data
+        self.sections, self.conf = sections, conf or {}
         data.to_parquet(folder / "applicants.parquet", index=False)
         self.model = save(model, folder / "model.pkl")
 
@@ -101,9 +120,8 @@ class Program:
 
     def __init__(self, work: Work, out: Path, **sections: dict[str, Any]) -> None:
         self.out = out
-        out.parent.mkdir(parents=True, exist_ok=True)
         name = f"{out.name}.{time.monotonic_ns()}"
-        config, self.log = out.parent / f"{name}.yaml", out.parent / f"{name}.log"
+        config, self.log = work.folder / f"{name}.yaml", work.folder / f"{name}.log"
         config.write_text(yaml.safe_dump(work.settings(out, **sections)))
         variables = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         variables = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", **variables}
@@ -112,6 +130,10 @@ class Program:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=work.folder, env=variables, start_new_session=True
             )
+
+    def all(self) -> list[int]:
+        """Its processes: Python, the JVM, workers."""
+        return [self.process.pid, *started_by(self.process.pid)]
 
     def wait(self, seconds: float = 300) -> int:
         return self.process.wait(seconds)
@@ -163,6 +185,30 @@ def complete(work: Work, out: Path, **sections: dict[str, Any]) -> str:
         return one.said
 
 
+def started_by(pid: int, text: str = "") -> list[int]:
+    """The processes that a process has started, and those by them, whose command line holds a text."""
+    parents: dict[int, list[int]] = {}
+    commands: dict[int, str] = {}
+    for one in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((one / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            commands[int(one.name)] = (one / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        except (OSError, IndexError):  # it has ended
+            continue
+        parents.setdefault(parent, []).append(int(one.name))
+    waiting, below = [pid], list[int]()
+    while waiting:
+        there = parents.get(waiting.pop(), [])
+        waiting += there
+        below += there
+    return sorted(one for one in below if text in commands[one])
+
+
+def python_workers(pid: int) -> list[int]:
+    """The Python workers below a process: children of a daemon."""
+    return sorted({one for daemon in started_by(pid, "pyspark.daemon") for one in started_by(daemon)})
+
+
 # ------------------------------------------------------------------------- what can be seen of a run
 
 
@@ -200,10 +246,11 @@ def assert_same_tables(out: Path, plain: Path) -> None:
     assert mine["id"].tolist() == theirs["id"].tolist()
     for name in ("shap_values", "std_errors"):
         np.testing.assert_array_equal(numbers(mine, name), numbers(theirs, name))
-    structs = ["shap_values", "std_errors"]
-    pd.testing.assert_frame_equal(mine.drop(columns=structs), theirs.drop(columns=structs), check_exact=True)
+    apart = ["run_id", "shap_values", "std_errors"]  # a model with another log is another run
+    pd.testing.assert_frame_equal(mine.drop(columns=apart), theirs.drop(columns=apart), check_exact=True)
     for name, how in (("rejects", {"check_exact": True}), ("summary", {"rtol": 1e-12})):
-        pd.testing.assert_frame_equal(table(out, name), table(plain, name), **how)  # type: ignore[call-overload]
+        mine, theirs = (table(place, name).drop(columns="run_id") for place in (out, plain))
+        pd.testing.assert_frame_equal(mine, theirs, **how)  # type: ignore[call-overload]
 
 
 def run_row(out: Path) -> pd.Series:

@@ -38,7 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     cloudpickle.register_pickle_by_value(portfolio)  # its own module goes with a model, its base class's does not
     data = applicants(160)
     data.loc[40:43, "age"] = 99
-    model = Watched(folder / "calls", seconds=0.2, dies=True, nan_at=99)
+    model = Watched(folder / "calls", seconds=0.2, dies_after=0, nan_at=99)
     return Work(folder, model, data, output={"max_rejects": 0.1})
 
 
