@@ -21,7 +21,7 @@ from spark_shap.errors import (
 )
 
 if TYPE_CHECKING:
-    from spark_shap.explainer import Explainer, Explanation, Interactions
+    from spark_shap.explainer import Explainer, Explanation, Interactions, Reasons
     from spark_shap.io.location import Location
     from spark_shap.io.reading import read_run
 
@@ -35,6 +35,7 @@ __all__ = [
     "MethodError",
     "MissingDependencyError",
     "ModelError",
+    "Reasons",
     "RunError",
     "SparkShapError",
     "TooManyRejectsError",
@@ -46,7 +47,7 @@ __all__ = [
 # Here, and read by the build: a zip given to spark-submit --py-files has no metadata to ask.
 __version__ = "0.1.0"
 
-_LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions"), "spark_shap.explainer") | {
+_LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions", "Reasons"), "spark_shap.explainer") | {
     "Location": "spark_shap.io.location",
     "read_run": "spark_shap.io.reading",
 }

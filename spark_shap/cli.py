@@ -193,12 +193,16 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
     print(f"explained: {record.output_space} of {', '.join(record.output_names)}, method {record.method}")
     if record.std_error_median:
         print(f"standard error of a value: median {record.std_error_median:.2g}, 99 % below {record.std_error_p99:.2g}")
+    if record.reason_rows is not None:
+        stable = "" if record.reason_stable_share is None else f", stable in {record.reason_stable_share:.1%} of them"
+        print(f"reasons: of {record.reason_rows:,} rows{stable}")
     _print_prediction(result)
     summary = read_table(spark, result.location, "summary", record.run_id)
     top = summary.where(f"segment_by = '' and rank <= {_TOP_FEATURES}").orderBy("output", "rank").collect()
     for name in record.output_names:
         _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
-    print(f"\ntables in {result.location}: runs, attributions, summary, rejects")
+    reasons = ", reasons" if record.reason_rows is not None else ""
+    print(f"\ntables in {result.location}: runs, attributions, summary{reasons}, rejects")
 
 
 def _print_prediction(result: RunResult) -> None:

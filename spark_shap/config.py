@@ -202,6 +202,20 @@ class Summary(_Section):
     by: Groups = ()
 
 
+class Reasons(_Section):
+    """The table of reasons: which features harm an applicant most."""
+
+    harm: Literal["high", "low"]  # the side of the output that is bad for the applicant
+    output: Name | None = None
+    top: Annotated[int, Field(ge=1)] = 4  # reasons a row, at most
+    codes: Name | None = None  # a file of code sets
+    cutoff: float | None = None  # rows there or beyond have reasons
+    where: Name | None = None  # and of these, rows of the attributions that satisfy a SQL predicate
+    exclude: Names = ()
+    max_p_swap: Annotated[float, Field(gt=0, le=0.5)] = 0.025
+    max_evaluations: Annotated[int, Field(ge=0)] | None = None  # until a row's reasons are stable
+
+
 class Spark(_Section):
     """Settings for a session that the command line makes; a session that exists keeps its own."""
 
@@ -218,6 +232,7 @@ class RunConfig(_Section):
     explain: Explain = Explain()
     output: Output
     summary: Summary = Summary()
+    reasons: Reasons | None = None
     spark: Spark = Spark()
 
     @classmethod
@@ -226,6 +241,10 @@ class RunConfig(_Section):
         explain, output = (part if isinstance(part, dict) else {} for part in (data.get("explain"), data.get("output")))
         if explain.get("audit") == "aggregates" and output.get("layout") == "long":
             problems.append(("output", "layout: long has no room for what audit: aggregates keeps; set layout: wide"))
+        if explain.get("audit") == "aggregates" and data.get("reasons") is not None:
+            problems.append(
+                ("reasons", "need every row's own values, which audit: aggregates does without; remove one")
+            )
         return problems
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.audit.code_file import with_codes
+from spark_shap.audit.reasons import reason_spec
 from spark_shap.backgrounds import background_from_spark, names_of, plan_on_spark, population_rows, split_weights
 from spark_shap.dataframes import is_spark_frame
 from spark_shap.errors import UsageError
@@ -17,6 +19,7 @@ from spark_shap.options import Options
 from spark_shap.plan import Plan, make_plan
 from spark_shap.prepare import Prepared, prepare
 from spark_shap.probe import probe_rows
+from spark_shap.reasons import Reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-__all__ = ["Explainer", "Explanation", "Interactions"]
+__all__ = ["Explainer", "Explanation", "Interactions", "Reasons"]
 
 
 class Explainer:
@@ -64,8 +67,7 @@ class Explainer:
         are asked anyway.
     surrogate_pairs
         Where the output is a probability the surrogate may have a finer part, whose own values are sampled at no
-        cost in model evaluations: with so many pairs for each pair of the model. 0 leaves it out, 8 suits slow
-        models.
+        cost in model evaluations: so many pairs for each pair of the model. 0: none; 8 suits slow models.
     population
         Rows like those that will be explained, to fit the surrogate on: any number of rows with the
         background's columns. The background's own rows by default. It can only lower errors, not bias values.
@@ -82,6 +84,8 @@ class Explainer:
         Names of the outputs of a function.
     memory_mb
         Megabytes of hybrid rows a worker may hold.
+    reasons
+        What is to be said of each row, see `Reasons`; rows whose reasons are not stable take more evaluations.
 
     Raises
     ------
@@ -108,8 +112,11 @@ class Explainer:
         feature_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
         memory_mb: int = 256,
+        reasons: Reasons | None = None,
     ) -> None:
-        options = Options(method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations, surrogate_pairs)
+        options = Options(
+            method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations, surrogate_pairs, reasons=reasons
+        )
         names = None if output_names is None else names_of(output_names)
         on_spark = is_spark_frame(background)
         if not on_spark and (background_size is not None or background_key is not None):
@@ -127,7 +134,8 @@ class Explainer:
             background, weights = split_weights(background, weights)
         rows = background_rows(background, feature_names)
         alike = None if population is None else population_rows(population, rows)
-        self._prepared = prepare(predictor, rows, weights, model=model, options=options, population=alike, whole=whole)
+        prepared = prepare(predictor, rows, weights, model=model, options=options, population=alike, whole=whole)
+        self._prepared, self._codes = with_codes(prepared)
 
     @property
     def prepared(self) -> Prepared:
@@ -179,7 +187,7 @@ class Explainer:
         InputError, ModelError
             A row cannot be explained; the first such row is named.
         """
-        return explain_rows(self._prepared, X, key)
+        return explain_rows(self._prepared, X, key, self._codes)
 
     def interactions(self, X: Any, *, key: str | Sequence[str] | Any = None) -> Interactions:
         """Return pairwise Shapley interaction values of rows in memory.
@@ -263,7 +271,7 @@ class Explainer:
         weight: str | None = None,
         sampled_share: float = 1.0,
     ) -> DataFrame:
-        """Fold explained rows into per-feature aggregates.
+        """Fold explained rows into per-feature aggregates, one line a segment, output and feature.
 
         Parameters
         ----------
@@ -275,12 +283,19 @@ class Explainer:
             Kept column with the rows' weights.
         sampled_share
             Share of the portfolio that the rows are a random sample of; 1 where they are all of it.
-
-        Returns
-        -------
-        DataFrame
-            One line a segment, output and feature.
         """
         from spark_shap.engine.aggregate import summarize
 
         return summarize(rows, by=(by,) if isinstance(by, str) else by, weight=weight, sampled_share=sampled_share)
+
+    def reasons(self, rows: DataFrame, *, key: str | Sequence[str]) -> DataFrame:
+        """Return the reasons of rows that `explain` explained, as they were written and read back.
+
+        Key columns, then as `Explanation.reasons` has them: one line a row, rank and code set.
+        """
+        from spark_shap.engine.reasons import reason_frame
+
+        spec = reason_spec(self._prepared, self._codes)
+        if spec is None:
+            raise UsageError("reasons: none were asked for; make the explainer with reasons=Reasons(harm='high')")
+        return reason_frame(rows, spec, key=names_of(key))

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_shap.errors import MissingDependencyError
+from spark_shap.audit.reasons import reasons_frame
+from spark_shap.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
+
+    from spark_shap.audit.reasons import ReasonSpec
+    from spark_shap.core.ranking import Ranking
 
 __all__ = ["Explanation", "Interactions"]
 
@@ -42,6 +47,10 @@ class Explanation:
         ``"probability"``, ``"margin"`` or ``"prediction"``.
     converged
         (n,) or (n, K) whether the row's standard errors are within the tolerance; None where none was given.
+    ranking
+        The rows' reasons, as numbers; None where the explainer was not asked for reasons. `reasons` names them.
+    reason_spec
+        How they are named.
     """
 
     values: NDArray[np.float64]
@@ -56,6 +65,8 @@ class Explanation:
     method_reason: str
     output_space: str
     converged: NDArray[np.bool_] | None = None
+    ranking: Ranking | None = None
+    reason_spec: ReasonSpec | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -72,6 +83,25 @@ class Explanation:
     def additivity_gap(self) -> NDArray[np.float64]:
         """(n,) or (n, K): prediction minus base value minus the sum of the values."""
         return np.asarray(self.predictions - self.base_values - self.values.sum(axis=1))
+
+    def reasons(self) -> pd.DataFrame:
+        """Return which features harm each row most, one line a row, rank and code set.
+
+        Returns
+        -------
+        DataFrame
+            Indexed as the rows are: output, rank (from 1), code_set, code, text, feature, shap_value, std_error,
+            p_swap (probability that this rank and the next would change places) and stable (whether the reason
+            would be named again, see `spark_shap.core.ranking`).
+
+        Raises
+        ------
+        UsageError
+            The explainer was made without ``reasons=``.
+        """
+        if self.ranking is None or self.reason_spec is None:
+            raise UsageError("reasons: none were asked for; make the explainer with reasons=Reasons(harm='high')")
+        return reasons_frame(self.ranking, self.reason_spec, self.values, self.std_errors, self.data)
 
     def to_shap(self) -> Any:
         """Return a `shap.Explanation`, for `shap.plots`.

@@ -78,6 +78,9 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "layout": settings["output"]["layout"],
         "version": spark_shap.__version__,
     }
+    if settings["reasons"] is not None:
+        codes = None if inputs.codes is None else inputs.codes.sha256
+        what["reasons"] = {**settings["reasons"], "codes": codes}
     return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

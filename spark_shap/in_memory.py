@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from spark_shap.audit.reasons import reason_spec
+from spark_shap.core.ranking import Ranking
 from spark_shap.engine.keys import content_hashes, given_keys
 from spark_shap.errors import InputError, ModelError
 from spark_shap.explanation import Explanation, Interactions
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spark_shap.audit.codes import CodeMap
     from spark_shap.core.game import Failure
     from spark_shap.models.frames import Rows
     from spark_shap.prepare import Prepared
@@ -27,11 +30,13 @@ _MATRIX_BYTES = 64 * 2**20
 _Part = TypeVar("_Part", bound=Any)
 
 
-def explain_rows(prepared: Prepared, X: Any, key: Any) -> Explanation:
+def explain_rows(prepared: Prepared, X: Any, key: Any, codes: CodeMap | None = None) -> Explanation:
     """Return the explanation of rows in memory; see `spark_shap.Explainer.__call__`."""
     rows, hashes = _rows(prepared, X, key)
     found = _portions(prepared.explain, rows, hashes, prepared.rows_in_memory)
     converged = [part.converged for part in found if part.converged is not None]
+    rankings = [part.ranking for part in found if part.ranking is not None]
+    spec = reason_spec(prepared, codes)
     predictions = np.concatenate([part.predictions for part in found])
     return Explanation(
         _one(prepared, np.concatenate([part.values for part in found])),
@@ -46,6 +51,8 @@ def explain_rows(prepared: Prepared, X: Any, key: Any) -> Explanation:
         prepared.method_reason,
         prepared.output_space,
         _one(prepared, np.concatenate(converged)) if converged else None,
+        Ranking(*(np.concatenate(parts) for parts in zip(*rankings, strict=True))) if rankings else None,
+        spec,
     )
 
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spark_shap.audit import lighten
+from spark_shap.audit.code_file import with_codes
+from spark_shap.audit.lightening import lighten
 from spark_shap.backgrounds import SparkBackground, population_rows
 from spark_shap.choice import choose
 from spark_shap.core.audit_plan import AuditPlan, AuditTargets
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
-from spark_shap.engine.explain import check_columns
+from spark_shap.engine.explain import check_columns, spark_schema
 from spark_shap.engine.probing import probe_on_workers, warm_workers
+from spark_shap.engine.reasons import check_reasons
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
@@ -32,6 +34,7 @@ from spark_shap.options import Options
 from spark_shap.plan import Plan, make_plan
 from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
+from spark_shap.reasons import Reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_shap.audit.codes import CodeMap
     from spark_shap.config import Applicants, Reference, RunConfig
 
 __all__ = ["Inputs", "read_inputs"]
@@ -60,6 +64,7 @@ class Inputs(NamedTuple):
     prepared: Prepared
     carrier: Carrier
     audit: AuditPlan | None
+    codes: CodeMap | None
     reference_fingerprint: str
     reference_weight: float
     plan: Plan
@@ -132,6 +137,9 @@ def _checked(
         target = config.explain.target_error
         alike_rows = population_rows(drawn, prepared.sample)
         prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
+    prepared, codes = with_codes(prepared)
+    if config.reasons is not None:
+        check_reasons(spark, spark_schema(frame, prepared, columns), columns.key, config.reasons.where)
     carrier = ship(spark, dumps(prepared))
     warming.result()
     probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
@@ -144,7 +152,7 @@ def _checked(
         shards=config.explain.shards,
     )
     fingerprint, total = background_identity(whole, prepared, background, weights)
-    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, fingerprint, total, plan, version)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, fingerprint, total, plan, version)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -261,6 +269,7 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         explain.surrogate_evaluations,
         explain.surrogate_pairs,
         explain.audit,
+        None if config.reasons is None else Reasons(**config.reasons.model_dump(exclude={"where"})),
     )
     predictor = as_predictor(model, explain.output_space, config.model.output_names)
     rows = background_rows(background)

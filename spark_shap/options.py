@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from spark_shap.core.precision import Tolerance
 from spark_shap.errors import MethodError
+
+if TYPE_CHECKING:
+    from spark_shap.reasons import Reasons
 
 __all__ = ["AUDITS", "METHODS", "MethodName", "Options", "parse_tolerance"]
 
@@ -43,6 +46,8 @@ class Options:
         Pairs that the surrogate's finer part is asked for each pair of the model, where it has one.
     audit
         ``"rows"`` when every row's values matter, ``"aggregates"`` when only the summary does.
+    reasons
+        What is to be said of each row, or None.
     """
 
     method: str = "auto"
@@ -53,6 +58,7 @@ class Options:
     surrogate_evaluations: int | None = None
     surrogate_pairs: int = 4
     audit: str = "rows"
+    reasons: Reasons | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -73,6 +79,8 @@ class Options:
             raise MethodError(f"seed: {self.seed!r} is not an integer")
         if self.audit not in AUDITS:
             raise MethodError(f"audit: {self.audit!r} is not known; choose one of {', '.join(map(repr, AUDITS))}")
+        if self.reasons is not None and self.audit == "aggregates":
+            raise MethodError("audit: 'aggregates' makes no row's own values good enough for reasons; use 'rows'")
         parse_tolerance(self.tolerance)
 
 

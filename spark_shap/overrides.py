@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import yaml
 from pydantic_core import PydanticCustomError
@@ -29,8 +30,7 @@ _DOTTED_KEYS = ("spark", "conf")
 _OWN_KINDS = {"as_of", "size", "limit", "scalars", "together"}
 _SECRET_KEY = re.compile(r"password|passwd|pwd|passphrase|secret|token|credential|key|sas", re.IGNORECASE)
 _SECRET_ARGUMENT = re.compile(r"((?:password|passphrase|secret|token)[\w.\-]*=)[^\s,;&]+", re.IGNORECASE)
-# user:secret@host; abfss://container@account has no colon and is no secret.
-_SECRET_URL = re.compile(r"://[^/@\s:]+:[^/@\s]+@")
+_SECRET_URL = re.compile(r"://[^/@\s:]+:[^/@\s]+@")  # user:secret@host; container@account has no colon
 
 
 class _Loader(yaml.SafeLoader):
@@ -270,8 +270,11 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _known_keys(model: Any, loc: Sequence[str | int]) -> list[str]:
     for part in loc:
-        field = next(item for name, item in model.model_fields.items() if part in (name, item.alias))
-        model = field.annotation
+        if get_origin(model) is dict:  # any key will do
+            model = get_args(model)[1]
+            continue
+        model = next(item for name, item in model.model_fields.items() if part in (name, item.alias)).annotation
+        model = get_args(model)[0] if isinstance(model, UnionType) else model  # a section that may be left out
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

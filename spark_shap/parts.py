@@ -125,8 +125,10 @@ def read_back(spark: SparkSession, job: Job, shards: Mapping[int, Shard]) -> Dat
     """Return what is committed of the run's attributions, as wide rows."""
     features = job.inputs.prepared.feature_names
     written = read_committed(spark, job.location, schema.ATTRIBUTIONS, job.run_id, shards, struct_fields=features)
-    if not job.inputs.prepared.keeps_surrogate_values and schema.SURROGATE_VALUES in written.columns:
-        written = written.drop(schema.SURROGATE_VALUES)  # another run's, in the same Delta table
+    prepared = job.inputs.prepared
+    for name, own in ((schema.SURROGATE_VALUES, prepared.keeps_surrogate_values), (schema.RANKING, prepared.rule)):
+        if not own and name in written.columns:
+            written = written.drop(name)  # another run's, in the same Delta table
     return written if job.config.output.layout == "wide" else to_wide(written, job.inputs.columns, features)
 
 

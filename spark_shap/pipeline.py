@@ -17,8 +17,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from spark_shap import schema
+from spark_shap.audit.reasons import reason_spec
 from spark_shap.engine.aggregate import summarize
 from spark_shap.engine.quality import measure
+from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
@@ -35,15 +37,16 @@ from spark_shap.io.shards import (
 )
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
-from spark_shap.io.tables import replace_run
+from spark_shap.io.tables import replace_run, tagged
 from spark_shap.parts import Job, check_complete, make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
+    from spark_shap.audit.reasons import ReasonCounts
     from spark_shap.config import RunConfig
     from spark_shap.io.shards import Shard
     from spark_shap.plan import Plan
@@ -203,8 +206,11 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> Ru
         quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
         summing.result()
     clock.mark("aggregate")
+    reasons = _write_reasons(written, job)
+    if reasons is not None:
+        clock.mark("reasons")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
-    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted))
+    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted), reasons)
     job.holder.check()
     remove_others(spark, location, run_id, shards)
     if job.n_shards > 1:
@@ -212,6 +218,18 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> Ru
     write_run(spark, location, record)
     clock.mark("commit")
     return record
+
+
+def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
+    """Write the reasons of explained rows, where they are asked for, and count them."""
+    config, inputs = job.config.reasons, job.inputs
+    spec = reason_spec(inputs.prepared, inputs.codes)
+    if config is None or spec is None:
+        return None
+    rows = written if config.where is None else written.where(config.where)
+    table = reason_frame(rows, spec, key=inputs.columns.key)
+    replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
+    return reason_counts(rows, spec)
 
 
 class _Clock:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from spark_shap.closed_forms import BackgroundFold
     from spark_shap.core.interactions import InteractionValues
+    from spark_shap.core.ranking import RankRule
     from spark_shap.models.frames import Layout
     from spark_shap.models.predictor import Predictor
 
@@ -101,6 +102,8 @@ class Prepared:
         How.
     forecast
         What the pilot says of standard errors; None where nothing is sampled.
+    rule, shows_values
+        How reasons are found, or None; and whether explained rows carry the texts of their reasons' values.
     """
 
     method: Method
@@ -113,6 +116,8 @@ class Prepared:
     output_space: str
     options: Options
     forecast: Forecast | None = None
+    rule: RankRule | None = None
+    shows_values: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -143,7 +148,10 @@ class Prepared:
 
     def explain(self, rows: Rows, row_hashes: NDArray[np.uint64]) -> Attributions:
         """Explain n rows with the hashes of their keys."""
-        return self.method.explain(rows, row_hashes)
+        found = self.method.explain(rows, row_hashes)
+        if self.rule is None or found.ranking is not None:
+            return found
+        return replace(found, ranking=self.rule.judge_exact(found.values, found.predictions))
 
     def interactions(self, rows: Rows, row_hashes: NDArray[np.uint64]) -> InteractionValues:
         """Return the pairwise interaction values of n rows with the hashes of their keys."""
@@ -204,6 +212,7 @@ def prepare(
         raise MethodError(f"output_names: {', '.join(names)}: names must be unique")
     game = replace(game, predict=replace(predictor, output_names=names), n_outputs=n_outputs)
     base_values = share @ predictions
+    rule = None if options.reasons is None else options.reasons.rule(rows.layout.names, names, options.n_evaluations)
     name, reason = choice.name, choice.reason
     method: Method
     forecast: Forecast | None = None
@@ -216,7 +225,7 @@ def prepare(
     else:
         strata = BackgroundStrata.build(np.arange(len(rows)), share)
         reference = Reference(share, predictions, base_values, strata)
-        method = Sampler(game, reference, options.n_evaluations, options.seed, 1.0, exact_only=name == "exact")
+        method = Sampler(game, reference, options.n_evaluations, options.seed, 1.0, name == "exact", rule=rule)
         if name == "sampling":
             method = replace(method, tolerance=parse_tolerance(options.tolerance))
             tuned = tune(
@@ -240,6 +249,7 @@ def prepare(
         predictor.output_space,
         options,
         forecast,
+        rule,
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_shap.config import RunConfig, config_json
 from spark_shap.errors import RunError
-from spark_shap.io.runs import COMPLETE, STARTED, RunRecord, package_versions
+from spark_shap.io.runs import COMPLETE, STARTED, RunRecord
+from spark_shap.io.versions import package_versions
 
 if TYPE_CHECKING:
+    from spark_shap.audit.reasons import ReasonCounts
     from spark_shap.engine.quality import Quality
     from spark_shap.intake import Inputs
 
@@ -23,6 +25,7 @@ class Counts(NamedTuple):
     explained: int
     rejected: int
     left_out: int
+    reasons: ReasonCounts | None = None
 
 
 def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: datetime) -> RunRecord:
@@ -55,6 +58,7 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         versions=package_versions(inputs.applicants.sparkSession.version),
         input_version=_version(inputs),
         shards=inputs.plan.shards,
+        **_of_codes(config, inputs),
     )
 
 
@@ -71,7 +75,7 @@ def completed(record: RunRecord, quality: Quality, counts: Counts) -> RunRecord:
     RunError
         Rows read are not those explained, rejected and left out.
     """
-    if sum(counts) != record.rows_read:
+    if sum(counts[:3]) != record.rows_read:
         raise RunError(
             f"the counts do not add up: {record.rows_read:,} rows read, {counts.explained:,} explained, "
             f"{counts.rejected:,} rejected, {counts.left_out:,} left out of the sample"
@@ -87,4 +91,30 @@ def completed(record: RunRecord, quality: Quality, counts: Counts) -> RunRecord:
         additivity_gap_max=quality.additivity_gap,
         std_error_median=quality.std_error_median,
         std_error_p99=quality.std_error_p99,
+        **_of_reasons(counts.reasons),
     )
+
+
+def _of_codes(config: RunConfig, inputs: Inputs) -> dict[str, Any]:
+    codes = inputs.codes
+    if config.reasons is None or codes is None:
+        return {}
+    may = [name for name in inputs.prepared.feature_names if name not in config.reasons.exclude]
+    return {
+        "reason_codes": {each.name: each.version for each in codes.sets},
+        "reason_codes_fingerprint": codes.sha256,
+        "reason_uncoded": tuple(f"{name}: {one}" for name, missing in codes.uncoded(may).items() for one in missing),
+    }
+
+
+def _of_reasons(counts: ReasonCounts | None) -> dict[str, Any]:
+    if counts is None:
+        return {}
+    n_rows = max(1, counts.rows)
+    shares = {name: count / n_rows for name, count in counts.excluded.items()}
+    return {
+        "reason_rows": counts.rows,
+        "reason_stable_share": counts.stable / n_rows if counts.rows else None,
+        "reason_exclusions": shares,
+        "reason_exclusion_share": counts.touched / n_rows if shares else None,
+    }

@@ -25,7 +25,9 @@ __all__ = [
     "N_EVALUATIONS",
     "OUTPUT",
     "PREDICTION",
+    "RANKING",
     "REASONS",
+    "REASON_COLUMNS",
     "REJECTS",
     "REJECT_COLUMNS",
     "ROW",
@@ -71,6 +73,7 @@ BASE_VALUE = "base_value"
 SHAP_VALUES = "shap_values"
 STD_ERRORS = "std_errors"
 SURROGATE_VALUES = "surrogate_values"  # beside the two above where a run explains for its aggregates only
+RANKING = "ranking"  # beside them where reasons are asked for
 N_EVALUATIONS = "n_evaluations"
 CONVERGED = "converged"
 ADDITIVITY_GAP = "additivity_gap"
@@ -136,6 +139,21 @@ SUMMARY_COLUMNS = (
 )
 
 
+# Of the table of reasons, after `RUN_ID` and the key columns.
+REASON_COLUMNS = (
+    OUTPUT,
+    "rank",
+    "code_set",
+    "code",
+    "text",
+    FEATURE,
+    SHAP_VALUE,
+    STD_ERROR,
+    "p_swap",
+    "stable",
+)
+
+
 def attribution_columns(key: Sequence[str], keep: Sequence[str] = (), *, layout: Layout = "wide") -> tuple[str, ...]:
     """Return the columns of the table `ATTRIBUTIONS`, in order.
 
@@ -161,5 +179,6 @@ def reserved_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Spark's names ignore case, so ``Output`` is taken as well.
     """
-    taken = {RUN_ID, SHARD, ERROR, SURROGATE_VALUES, *WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
+    taken = {RUN_ID, SHARD, ERROR, SURROGATE_VALUES, RANKING}
+    taken |= {*WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
     return tuple(name for name in names if name.casefold() in taken)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
     from spark_shap.core.game import Failure
+    from spark_shap.core.ranking import Ranking
     from spark_shap.core.strata import BackgroundStrata
 
 __all__ = ["Attributions", "Reference"]
@@ -53,6 +54,8 @@ class Attributions:
         (n, K) whether the row's standard errors are within the tolerance; None where none was asked for.
     known
         (n, M, K) the surrogate's part of the values, exact; None without a surrogate.
+    ranking
+        The rows' reasons; None where none were asked for.
     """
 
     values: FloatArray
@@ -62,3 +65,4 @@ class Attributions:
     failures: dict[int, Failure] = field(default_factory=dict)
     converged: BoolArray | None = None
     known: FloatArray | None = None
+    ranking: Ranking | None = None

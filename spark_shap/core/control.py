@@ -65,17 +65,10 @@ class Taken(NamedTuple):
         (n, F, K) Shapley values of what is taken off.
     variances
         (n, F, K) of their errors, 0 where they are exact.
-    exact
-        (n, F, K) the exact part of them.
     """
 
     values: FloatArray
     variances: FloatArray
-    exact: FloatArray
-
-    def take(self, index: IntArray) -> Taken:
-        """Return that of a part of the rows."""
-        return Taken(*(part[index] for part in self))
 
 
 @dataclass(frozen=True)
@@ -104,12 +97,16 @@ class BoundControl:
         """Return the exact Shapley values of g, (n, F, K)."""
         return self.surrogate.values(self.rows)
 
+    def exact(self, players: BoolArray) -> FloatArray:
+        """Return them for rows with (n, F) players; other features have 0."""
+        return np.where(players[:, :, None], self.values(), 0.0)
+
     def taken(self, row_hashes: HashArray, players: BoolArray) -> Taken:
         """Return what is taken off rows with (n,) hashes and (n, F) players; other features have 0."""
-        exact = np.where(players[:, :, None], self.values(), 0.0)
         if self.refinement is None or not isinstance(self.surrogate, Surrogate):
-            return Taken(exact, np.zeros_like(exact), exact)
-        return Taken(*refine(self.surrogate, self.rows, row_hashes, players, self.refinement), exact)
+            exact = self.exact(players)
+            return Taken(exact, np.zeros_like(exact))
+        return Taken(*refine(self.surrogate, self.rows, row_hashes, players, self.refinement))
 
     def differences(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return the answers of what is taken off to pairs of a part of the rows, (n, P, K)."""

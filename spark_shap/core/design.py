@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,11 +37,27 @@ from spark_shap.core.seeding import Stream, uniform_words, uniforms
 if TYPE_CHECKING:
     from spark_shap.core.arrays import AnyArray, BoolArray, FloatArray, HashArray, IntArray
 
-__all__ = ["Design", "DesignBank", "design_bank", "make_design"]
+__all__ = ["Design", "DesignBank", "Solution", "design_bank", "groups", "make_design"]
 
 _BANK_BYTES = 8 * 2**20
 _MAX_DESIGNS = 64
 _MIN_DESIGNS = 4
+
+
+class Solution(NamedTuple):
+    """What answers say.
+
+    Attributes
+    ----------
+    values, std_errors
+        (n, M) of one output or (n, M, K).
+    residuals
+        (n, P) or (n, P, K) leave-one-out residuals e, of which errors and their covariances are made.
+    """
+
+    values: FloatArray
+    std_errors: FloatArray
+    residuals: FloatArray
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,11 @@ class Design:
     reuse: FloatArray
 
     def estimate(self, differences: FloatArray, totals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return Shapley values and standard errors.
+        """Return Shapley values and standard errors, (n, M) each; see `solve_for`."""
+        return self.solve_for(differences, totals)[:2]
+
+    def solve_for(self, differences: FloatArray, totals: FloatArray) -> Solution:
+        """Return Shapley values, standard errors and residuals.
 
         Parameters
         ----------
@@ -83,8 +103,8 @@ class Design:
 
         Returns
         -------
-        values, std_errors
-            (n, M) each; a row of values sums to its total.
+        Solution
+            (n, M), (n, M) and (n, P); a row of values sums to its total.
 
         Notes
         -----
@@ -100,7 +120,7 @@ class Design:
         values = share + (d + (correction - e @ self.solve) / n_pairs)[:, 0]
         squares = ((e * e) @ (self.reuse * self.reuse))[:, 0]
         spread = squares - correction[:, 0] ** 2 / n_pairs
-        return values, np.sqrt(np.maximum(spread, 0.0) / (n_pairs * (n_pairs - 1)))
+        return Solution(values, np.sqrt(np.maximum(spread, 0.0) / (n_pairs * (n_pairs - 1))), e[:, 0])
 
 
 def make_design(members: BoolArray, ridge: float) -> Design:
@@ -194,19 +214,24 @@ class DesignBank:
         self, differences: FloatArray, totals: FloatArray, design: IntArray, order: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return values and standard errors, (n, M, K) each, from (n, P, K) answers and (n, K) totals."""
-        n_rows, _, n_outputs = differences.shape
+        return self.solve_for(differences, totals, design, order)[:2]
+
+    def solve_for(self, differences: FloatArray, totals: FloatArray, design: IntArray, order: IntArray) -> Solution:
+        """Return values, standard errors and residuals."""
+        n_rows, n_pairs, n_outputs = differences.shape
         shape = (n_rows, self.n_players, n_outputs)
-        values, std_errors = np.empty(shape), np.empty(shape)
-        for index, rows in _groups(design):
+        values, std_errors, residuals = np.empty(shape), np.empty(shape), np.empty((n_rows, n_pairs, n_outputs))
+        for index, rows in groups(design):
             for output in range(n_outputs):
                 answers = np.ascontiguousarray(differences[rows, :, output])
-                value, error = self.designs[index].estimate(answers, totals[rows, output])
+                value, error, left = self.designs[index].solve_for(answers, totals[rows, output])
                 values[rows, :, output] = np.take_along_axis(value, order[rows], axis=1)
                 std_errors[rows, :, output] = np.take_along_axis(error, order[rows], axis=1)
-        return values, std_errors
+                residuals[rows, :, output] = left
+        return Solution(values, std_errors, residuals)
 
 
-def _groups(labels: IntArray) -> list[tuple[int, AnyArray]]:
+def groups(labels: IntArray) -> list[tuple[int, AnyArray]]:
     """Return (label, positions) of each label that occurs."""
     order = labels.argsort(kind="stable")
     present, starts = np.unique(labels[order], return_index=True)

@@ -13,13 +13,14 @@ The guess comes from a variance model fitted on pilot rows: it costs nothing and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.contrasts import PairErrors
 
 __all__ = ["FIRST_PAIRS", "RoundSum", "Tolerance", "VarianceModel", "fit_variance"]
 
@@ -64,27 +65,53 @@ class RoundSum:
         (n, M, K) sum of P_r^2 s_r^2.
     pairs
         (n,) P.
+    kept
+        Of rounds that were added with their errors: the rows, ascending, and those errors.
     """
 
     values: FloatArray
     variances: FloatArray
     pairs: IntArray
+    kept: list[tuple[IntArray, PairErrors]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> RoundSum:
         """Return the sum of no rounds."""
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape[0], dtype=np.intp))
 
-    def add(self, index: IntArray, values: FloatArray, std_errors: FloatArray, n_pairs: int) -> None:
-        """Add a round of the rows at `index`."""
+    def add(self, index: IntArray, found: tuple[FloatArray, FloatArray], n_pairs: int) -> None:
+        """Add a round of the rows at `index`: values and standard errors, (n, M, K) each."""
+        values, std_errors = found
         self.values[index] += n_pairs * values
         self.variances[index] += (n_pairs * std_errors) ** 2
         self.pairs[index] += n_pairs
 
     def estimate(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return values and standard errors of the rows at `index`."""
-        pairs = self.pairs[index, None, None]
+        """Return values and standard errors of the rows at `index`; 0 where there was no round."""
+        pairs = np.maximum(self.pairs[index, None, None], 1)
         return self.values[index] / pairs, np.sqrt(self.variances[index]) / pairs
+
+    def covariances(self, index: IntArray) -> FloatArray:
+        """Return the covariances of the players' errors, (n, M, M), from rounds that kept theirs."""
+        n_players = self.values.shape[1]
+        out = np.zeros((len(index), n_players, n_players))
+        for rows, errors in self.kept:
+            here = np.isin(index, rows)
+            if here.any():
+                part = errors.take(np.searchsorted(rows, index[here]))
+                out[here] += part.residuals.shape[1] ** 2 * part.covariances()
+        return np.asarray(out / np.maximum(self.pairs[index, None, None], 1) ** 2)
+
+    def gap_variances(self, index: IntArray, first: IntArray, second: IntArray) -> FloatArray:
+        """Return the variances of differences between players, (n, J), from rounds that kept their errors."""
+        out = np.zeros(first.shape)
+        for rows, errors in self.kept:
+            here = np.isin(index, rows)
+            if not here.any():
+                continue
+            part = errors.take(np.searchsorted(rows, index[here]))
+            out[here] += part.residuals.shape[1] ** 2 * part.variances(first[here], second[here])
+        return np.asarray(out / np.maximum(self.pairs[index, None], 1) ** 2)
 
 
 @dataclass(frozen=True)

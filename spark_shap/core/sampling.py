@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
-    from spark_shap.core.design import DesignBank
+    from spark_shap.core.design import DesignBank, Solution
     from spark_shap.core.strata import BackgroundStrata
 
 __all__ = ["SampledPairs", "draw_pairs", "pairs_within"]
@@ -71,6 +71,10 @@ class SampledPairs:
     def estimate(self, differences: FloatArray, totals: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return values and standard errors of the players, (n, M, K) each."""
         return self.bank.estimate(differences, totals, self.design, self.order)
+
+    def solve_for(self, differences: FloatArray, totals: FloatArray) -> Solution:
+        """Return values and standard errors of the players, and residuals."""
+        return self.bank.solve_for(differences, totals, self.design, self.order)
 
 
 def draw_pairs(

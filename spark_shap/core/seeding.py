@@ -49,6 +49,7 @@ class Stream(IntEnum):
     ROUND = 6
     HYBRID_ROWS = 7
     AUDIT_PILOT = 8
+    DUEL = 9
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:

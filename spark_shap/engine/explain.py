@@ -75,7 +75,9 @@ def spark_schema(frame: DataFrame, prepared: Prepared, columns: Columns) -> Stru
 
     fields = {field.name: field for field in frame.schema.fields}
 
-    values, error = value_fields(prepared.feature_names, surrogate=prepared.keeps_surrogate_values)
+    values, error = value_fields(
+        prepared.feature_names, surrogate=prepared.keeps_surrogate_values, ranking=prepared.rule is not None
+    )
     return t.StructType(
         [
             *(t.StructField(name, fields[name].dataType) for name in columns.key),

@@ -9,6 +9,7 @@ from spark_shap.schema import (
     FEATURE,
     LONG_VALUE_COLUMNS,
     OUTPUT,
+    RANKING,
     SHAP_VALUE,
     SHAP_VALUES,
     STD_ERROR,
@@ -51,7 +52,7 @@ def to_long(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
     ]
     others = [name for name in rows.columns if name not in (SHAP_VALUES, STD_ERRORS)]
     exploded = rows.select(*(column(rows, name) for name in others), f.inline(f.array(*cells)))
-    wanted = (*columns.key, *LONG_VALUE_COLUMNS, *columns.keep)
+    wanted = (*columns.key, *LONG_VALUE_COLUMNS, *_ranking(rows), *columns.keep)
     return exploded.select(*(column(exploded, name) for name in wanted))
 
 
@@ -70,7 +71,8 @@ def to_wide(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
     from pyspark.sql import functions as f
 
     by = (rows.columns[0], *columns.key, OUTPUT)
-    same = [name for name in (*WIDE_VALUE_COLUMNS, *columns.keep) if name not in (OUTPUT, SHAP_VALUES, STD_ERRORS)]
+    wanted = (*WIDE_VALUE_COLUMNS, *_ranking(rows), *columns.keep)
+    same = [name for name in wanted if name not in (OUTPUT, SHAP_VALUES, STD_ERRORS)]
 
     def gathered(name: str) -> Column:
         pairs = f.collect_list(f.struct(column(rows, FEATURE), column(rows, name)))
@@ -84,5 +86,9 @@ def to_wide(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
         return f.struct(*(column(met, name).getItem(feature).alias(feature) for feature in features)).alias(alias)
 
     made = {SHAP_VALUES: struct(SHAP_VALUE, SHAP_VALUES), STD_ERRORS: struct(STD_ERROR, STD_ERRORS)}
-    wanted = (*by[:-1], *WIDE_VALUE_COLUMNS, *columns.keep)
-    return met.select(*(made[name] if name in made else column(met, name) for name in wanted))
+    return met.select(*(made[name] if name in made else column(met, name) for name in (*by[:-1], *wanted)))
+
+
+def _ranking(rows: DataFrame) -> list[str]:
+    """Return the name of the column of rankings, where there is one: the same in every row of an applicant."""
+    return [RANKING] if RANKING in rows.columns else []

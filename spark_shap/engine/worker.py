@@ -17,6 +17,7 @@ import pyarrow as pa
 from spark_shap import schema
 from spark_shap.core.game import Failure
 from spark_shap.engine.keys import hash_columns, null_keys
+from spark_shap.engine.ranking_column import RANKING_TYPE, ranking_array
 from spark_shap.errors import TooManyRejectsError
 from spark_shap.models.conform import conform, frame_from_arrow
 
@@ -89,12 +90,16 @@ class RejectLimit:
 def output_schema(prepared: Prepared, columns: Columns, source: pa.Schema) -> pa.Schema:
     """Return the Arrow schema of the output for input of schema `source`."""
     keys, kept = ([source.field(name) for name in names] for names in (columns.key, columns.keep))
-    values, error = value_fields(prepared.feature_names, surrogate=prepared.keeps_surrogate_values)
+    values, error = value_fields(
+        prepared.feature_names, surrogate=prepared.keeps_surrogate_values, ranking=prepared.rule is not None
+    )
     return pa.schema([*keys, *values, *kept, error])
 
 
-def value_fields(features: Sequence[str], *, surrogate: bool = False) -> tuple[list[pa.Field], pa.Field]:
-    """Return the fields that explaining adds: the values, with the surrogate's where asked for, and the error."""
+def value_fields(
+    features: Sequence[str], *, surrogate: bool = False, ranking: bool = False
+) -> tuple[list[pa.Field], pa.Field]:
+    """Return the fields that explaining adds: values, the surrogate's and rankings where asked for, and the error."""
     kinds = {
         schema.OUTPUT: pa.string(),
         schema.PREDICTION: pa.float64(),
@@ -109,6 +114,8 @@ def value_fields(features: Sequence[str], *, surrogate: bool = False) -> tuple[l
     fields = [pa.field(name, kinds[name]) for name in schema.WIDE_VALUE_COLUMNS]
     if surrogate:
         fields.append(pa.field(schema.SURROGATE_VALUES, kinds[schema.SHAP_VALUES]))
+    if ranking:
+        fields.append(pa.field(schema.RANKING, RANKING_TYPE))
     return fields, pa.field(schema.ERROR, error)
 
 
@@ -222,14 +229,10 @@ def _explained(
     ]
     if prepared.keeps_surrogate_values and found.known is not None:
         data.append(_struct(found.known[good], arrow.field(schema.SHAP_VALUES).type, np.float64))
+    if found.ranking is not None:
+        data.append(ranking_array(found.ranking.take(good), portion, positions, prepared))
     taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
     return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
-
-
-def _converged(found: Attributions, good: NDArray[np.intp]) -> pa.Array:
-    if found.converged is None:
-        return pa.nulls(found.predictions[good].size, pa.bool_())
-    return pa.array(found.converged[good].ravel())
 
 
 def _struct(values: NDArray[np.float64], kind: pa.StructType, dtype: Any) -> pa.StructArray:

@@ -37,7 +37,6 @@ __all__ = [
     "RunRecord",
     "check_location",
     "find_run",
-    "package_versions",
     "read_runs",
     "write_run",
 ]
@@ -75,6 +74,13 @@ class RunRecord:
         Largest ``|base_value + sum(shap_values) - prediction|``.
     std_error_median, std_error_p99
         Over all values, in the output space; None where nothing was sampled.
+    reason_rows, reason_stable_share
+        Rows that were to have reasons, and the share of them whose reasons are stable; None where none were asked for.
+    reason_codes, reason_codes_fingerprint, reason_uncoded
+        Version by code set, SHA-256 of their file, and ``set: feature`` of features without a code.
+    reason_exclusions, reason_exclusion_share
+        Features that may be no reason, each with the share of those rows in which it would have been one; and the
+        share of rows with any such feature.
     versions
         Package to version.
     input_version
@@ -114,6 +120,13 @@ class RunRecord:
     additivity_gap_max: float | None = None
     std_error_median: float | None = None
     std_error_p99: float | None = None
+    reason_rows: int | None = None
+    reason_stable_share: float | None = None
+    reason_codes: Mapping[str, str] = field(default_factory=dict)
+    reason_codes_fingerprint: str | None = None
+    reason_uncoded: tuple[str, ...] = ()
+    reason_exclusions: Mapping[str, float] = field(default_factory=dict)
+    reason_exclusion_share: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     input_version: str | None = None
     attempts: int = 1
@@ -133,11 +146,14 @@ _TYPES: dict[str, T.DataType] = {
     "datetime": T.TimestampType(),
     "date | None": T.DateType(),
     "int": T.LongType(),
+    "int | None": T.LongType(),
     "float": T.DoubleType(),
     "float | None": T.DoubleType(),
     "tuple[str, ...]": T.ArrayType(T.StringType()),
     "Mapping[str, str]": T.MapType(T.StringType(), T.StringType()),
+    "Mapping[str, float]": T.MapType(T.StringType(), T.DoubleType()),
 }
+_MAPS = [item.name for item in fields(RunRecord) if str(item.type).startswith("Mapping")]
 RUNS_SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(RunRecord)])
 
 
@@ -183,7 +199,7 @@ def read_runs(spark: SparkSession, location: Location, *, status: str | None = C
         df = df.where(F.col("status") == status)
     rows = collect_arrow(df).to_pylist()
     values = [{name: _from_arrow(value) for name, value in row.items()} for row in rows]
-    records = [RunRecord(**{**row, "versions": dict(row["versions"])}) for row in values]
+    records = [RunRecord(**{**row, **{name: dict(row[name]) for name in _MAPS}}) for row in values]
     return tuple(sorted(records, key=lambda record: (record.started_at, record.run_id)))
 
 
@@ -275,25 +291,3 @@ def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
         raise InputError(f"{root}: is a file, not a folder; name another output.path")
     # Without the folders below: _delta_log is hidden from this reader, so they would not tell the format.
     return [row.path.split(f"{tail}/", 1)[-1].split("/")[0] for row in rows]
-
-
-def package_versions(spark: str) -> dict[str, str]:
-    """Return what the run was made with, by package; `spark` is the cluster's version."""
-    import platform
-
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    import pyspark
-
-    import spark_shap
-
-    return {
-        "spark_shap": spark_shap.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pandas": pd.__version__,
-        "pyarrow": pa.__version__,
-        "pyspark": pyspark.__version__,
-        "spark": spark,  # of the cluster, which may be another than the client's
-    }

@@ -11,18 +11,31 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spark_shap.core.design import design_bank
+from spark_shap.core.design import Solution, design_bank
 from spark_shap.core.pilot import choose_ridge, pilot_rows
-from spark_shap.core.sampling import SampledPairs, draw_pairs
+from spark_shap.core.sampling import draw_pairs
 
 if TYPE_CHECKING:
-    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray
+    from collections.abc import Iterator
+
+    from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
+    from spark_shap.core.game import Questions
+    from spark_shap.core.sampling import SampledPairs
     from spark_shap.core.strata import BackgroundStrata
     from spark_shap.core.surrogate.model import Encoded, Surrogate
 
-__all__ = ["Refinement", "fit_refinement", "refine"]
+__all__ = [
+    "SEED_SHIFT",
+    "Refinement",
+    "Unrefined",
+    "fine_gaps",
+    "fine_totals",
+    "fit_refinement",
+    "refine",
+    "refined_blocks",
+]
 
-_SEED_SHIFT = 0x5DEECE66D  # another seed than the model's pairs have: the two errors must not be related
+SEED_SHIFT = 0x5DEECE66D  # another seed than the model's pairs have: the two errors must not be related
 _PILOT_PAIRS = 64
 _BLOCK_PAIRS = 2**15
 
@@ -52,7 +65,7 @@ def fit_refinement(surrogate: Surrogate, n_pairs: int, strata: BackgroundStrata,
     """Choose the penalty by pairs of some background rows."""
     index, hashes = pilot_rows(seed, len(surrogate.background))
     rows = surrogate.background.take(index)
-    bank = design_bank(surrogate.n_features, _PILOT_PAIRS, 1.0, seed + _SEED_SHIFT)
+    bank = design_bank(surrogate.n_features, _PILOT_PAIRS, 1.0, seed + SEED_SHIFT)
     players = np.ones((len(rows), surrogate.n_features), dtype=bool)
     pairs = draw_pairs(bank, strata, hashes, players=players)
     answers = pairs.draw(slice(None), slice(None))
@@ -82,31 +95,52 @@ def refine(
     """
     values = np.where(players[:, :, None], surrogate.values(rows), 0.0)
     variances = np.zeros_like(values)
-    totals = surrogate.fine_predict(rows) - surrogate.fine_base_values - values.sum(axis=1)
+    totals = fine_totals(surrogate, rows, values)
     count = players.sum(axis=1)
-    step = max(1, _BLOCK_PAIRS // how.n_pairs)
     for n_players in np.unique(count[count > 0]):
         index = np.flatnonzero(count == n_players)
-        for start in range(0, len(index), step):
-            block = index[start : start + step]
-            gap, variance = _gap(surrogate, rows.take(block), row_hashes[block], (players[block], totals[block]), how)
-            place, feature = np.nonzero(players[block])
-            values[block[place], feature] += gap.reshape(-1, values.shape[2])
-            variances[block[place], feature] = variance.reshape(-1, values.shape[2])
+        given = Unrefined(rows.take(index), row_hashes[index], players[index], totals[index])
+        for block, _, found in refined_blocks(surrogate, given, how):
+            place, feature = np.nonzero(given.players[block])
+            at = index[block][place]
+            values[at, feature] += found.values.reshape(-1, values.shape[2])
+            variances[at, feature] = found.std_errors.reshape(-1, values.shape[2]) ** 2
     return values, variances
 
 
-def _gap(
-    surrogate: Surrogate, rows: Encoded, row_hashes: HashArray, game: tuple[BoolArray, FloatArray], how: Refinement
-) -> tuple[FloatArray, FloatArray]:
-    """Return estimates and variances (n, M, K) of the game between the two, for rows with M players."""
-    players, totals = game
-    n_players = int(players[0].sum())
-    if n_players == 1:
-        return totals[:, None, :], np.zeros((len(rows), 1, totals.shape[1]))
-    seed = how.seed + _SEED_SHIFT
-    bank = design_bank(n_players, how.n_pairs, how.ridge, seed)
-    pairs: SampledPairs = draw_pairs(bank, how.strata, row_hashes, players=players)
-    fine, coarse = surrogate.pair_answers(rows, *pairs.draw(slice(None), slice(None)))
-    values, std_errors = pairs.estimate(fine - coarse, totals)
-    return values, std_errors**2
+class Unrefined(NamedTuple):
+    """Rows with the same number of players: hashes (n,), players (n, F), totals (n, K) of the game between."""
+
+    rows: Encoded
+    row_hashes: HashArray
+    players: BoolArray
+    totals: FloatArray
+
+
+def fine_totals(surrogate: Surrogate, rows: Encoded, values: FloatArray) -> FloatArray:
+    """Return the totals (n, K) of the game between, from the exact surrogate's (n, F, K) values."""
+    return np.asarray(surrogate.fine_predict(rows) - surrogate.fine_base_values - values.sum(axis=1))
+
+
+def refined_blocks(
+    surrogate: Surrogate, given: Unrefined, how: Refinement
+) -> Iterator[tuple[IntArray, SampledPairs | None, Solution]]:
+    """Yield blocks of rows, their pairs (None where one player takes it all) and the estimates (n, M, K)."""
+    n_players, step = int(given.players[0].sum()), max(1, _BLOCK_PAIRS // how.n_pairs)
+    for start in range(0, len(given.totals), step):
+        index = np.arange(start, min(start + step, len(given.totals)))
+        totals = given.totals[index]
+        if n_players == 1:
+            values = totals[:, None, :]
+            yield index, None, Solution(values, np.zeros_like(values), np.zeros((len(index), 0, totals.shape[1])))
+            continue
+        bank = design_bank(n_players, how.n_pairs, how.ridge, how.seed + SEED_SHIFT)
+        pairs = draw_pairs(bank, how.strata, given.row_hashes[index], players=given.players[index])
+        fine, coarse = surrogate.pair_answers(given.rows.take(index), *pairs.draw(slice(None), slice(None)))
+        yield index, pairs, pairs.solve_for(fine - coarse, totals)
+
+
+def fine_gaps(surrogate: Surrogate, rows: Encoded, pairs: Questions) -> FloatArray:
+    """Return the answers (n, P, K) of the game between to given pairs of rows."""
+    fine, coarse = surrogate.pair_answers(rows, *pairs.draw(slice(0, len(rows)), slice(0, pairs.n_pairs)))
+    return np.asarray(fine - coarse)
