@@ -210,7 +210,7 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> Ru
     if reasons is not None:
         clock.mark("reasons")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
-    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted), reasons)
+    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted, reasons))
     job.holder.check()
     remove_others(spark, location, run_id, shards)
     if job.n_shards > 1:

@@ -89,7 +89,8 @@ class PairErrors(NamedTuple):
             found = errors.transpose(0, 2, 1) @ errors - sums[:, :, None] * sums[:, None, :] / n_pairs
             order = self.order[rows]
             out[rows] = found[np.arange(len(rows))[:, None, None], order[:, :, None], order[:, None, :]]
-        return out / (n_pairs * (n_pairs - 1))
+        out /= n_pairs * (n_pairs - 1)
+        return out
 
 
 def _by_player(design: Design) -> FloatArray:

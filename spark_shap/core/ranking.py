@@ -49,7 +49,7 @@ class Standing(NamedTuple):
     @property
     def top(self) -> int:
         """Ranks that may be reasons."""
-        return self.order.shape[1] - RIVALS
+        return int(self.order.shape[1]) - RIVALS
 
     def contests(self) -> tuple[IntArray, IntArray]:
         """Return whose gaps decide: features and rivals, (n, top + top RIVALS): neighbours, then who is left out."""
