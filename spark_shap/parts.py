@@ -146,6 +146,7 @@ def _rows_of(spark: SparkSession, good: DataFrame, job: Job, part: int, done: di
 
 def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
     """Copy the rows to explain, cut into shards, and commit the copy."""
+    job.started.result()  # before anything that takes long: an attempt that ends there counts
     start, key = perf_counter(), job.inputs.columns.key
     files = -(-job.inputs.plan.partitions // job.n_shards)
     copy = (job.run_id, shard_name(job.location, STAGED, job.n_shards, job.attempt))

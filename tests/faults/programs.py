@@ -105,7 +105,7 @@ class Work:
         conf = {"spark.ui.enabled": False, "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         base: dict[str, dict[str, Any]] = {
             "applicants": {"keep": ["region"]},
-            "explain": {"shards": N_SHARDS, "seed": 7, "n_evaluations": 65},
+            "explain": {"shards": N_SHARDS, "seed": 7, "n_evaluations": 65, "surrogate_evaluations": 0},
             "summary": {"by": [["region"]]},
             "output": {"path": str(out)},
             "spark": {"master": "local[2]", "conf": {**conf, "spark.sql.shuffle.partitions": 2, **self.conf}},

@@ -41,7 +41,7 @@ CONF = {
     "spark.locality.wait": "0s",  # or small tasks wait for the worker that read the file
     "spark.scheduler.minRegisteredResourcesRatio": "1.0",  # both workers or none
 }
-EXPLAIN = {"shards": N_SHARDS, "partitions": 4 * N_SHARDS, "seed": 7, "n_evaluations": 65}
+EXPLAIN = {"partitions": 4 * N_SHARDS}
 SECOND_LOOKS = 65 * 2 * 4  # at rejected rows, for the reason
 
 

@@ -71,7 +71,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     folder = tmp_path_factory.mktemp("driver")
     data = applicants(160)
     data.loc[40:43, "age"] = 99
-    return Work(folder, Watched(folder / "calls", seconds=0.2, nan_at=99), data, output={"max_rejects": 0.1})
+    model = Watched(folder / "calls", seconds=0.2, nan_at=99)
+    explain = {"surrogate_evaluations": 600}
+    return Work(folder, model, data, output={"max_rejects": 0.1}, explain=explain)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +125,8 @@ def test_two_drivers_at_once(work: Work, plain: Path, tmp_path: Path) -> None:
 
 def test_two_runs_into_one_place_at_once(work: Work, plain: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with program(work, out) as one:
-        other_seed = {"shards": N_SHARDS, "seed": 8, "n_evaluations": 65}
-        with program(work, out, explain=other_seed) as other:
-            assert (one.wait(), other.wait()) == (0, 0), one.said + other.said
+    with program(work, out) as one, program(work, out, explain={"seed": 8}) as other:
+        assert (one.wait(), other.wait()) == (0, 0), one.said + other.said
     runs = pd.read_parquet(out / "runs")
     assert sorted(runs["status"]) == ["complete", "complete"]
     assert runs["rows_explained"].tolist() == [156, 156]
