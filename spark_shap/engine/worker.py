@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema", "value_fields"]
 
 _GUARD_ROWS = 200
+_MESSAGES = 200  # that an error picks its few from
 _FIRST_ROWS = 256
+_PORTION_BYTES = 2**26  # of a worker's input at a time
 _INFINITE = (float("inf"), float("-inf"))
 
 
@@ -67,20 +69,19 @@ class RejectLimit:
     share: float | None = None
     count: int | None = None
 
-    def check(self, n_rows: int, failures: Sequence[str]) -> None:
+    def check(self, n_rows: int, n_bad: int, messages: Sequence[str]) -> None:
         """Raise when the rows seen so far cannot belong to a run within the limit.
 
         A partition is a random part of the input, so that four standard deviations above the limit, after
         at least 200 rows, leave no doubt.
         """
-        n_bad = len(failures)
         over = self.count is not None and n_bad > self.count
         if self.share is not None and n_rows >= _GUARD_ROWS:
             slack = 4.0 * np.sqrt(max(self.share, 1.0 / n_rows) * n_rows)
             over = over or n_bad > self.share * n_rows + slack
         if over:
             limit = f"{self.count} rows" if self.count is not None else f"{self.share:.4g} of the rows"
-            shown = "; ".join(dict.fromkeys(failures[:200]))[:1500]
+            shown = "; ".join(dict.fromkeys(messages))[:1500]
             raise TooManyRejectsError(
                 f"{n_bad} of the first {n_rows} rows of a partition cannot be explained, more than max_rejects allows "
                 f"({limit}). First messages: {shown}"
@@ -141,35 +142,40 @@ def explain_batches(
         One line for each row and output, in `output_schema`; for a row that could not be explained one
         line with an error.
     """
-    n_seen, messages = 0, list[str]()
+    n_seen, n_bad, messages = 0, 0, list[str]()
     for portion in _portions(batches, prepared.rows_in_memory):
         found, failed = _explain_portion(portion, prepared, columns)
         n_seen += portion.num_rows
-        messages += failed
+        n_bad += len(failed)
+        messages = [*messages, *failed][:_MESSAGES]
         if limit is not None:
-            limit.check(n_seen, messages)
+            limit.check(n_seen, n_bad, messages)
         yield from found
 
 
 def _portions(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
     """Cut batches anew into tables of `size` rows; the last one takes what is left.
 
-    The first ones are smaller, so that a partition full of bad rows is noticed early.
+    The first ones are smaller, so that a partition full of bad rows is noticed early. Rows of long texts come
+    in tables of fewer rows.
     """
     waiting: list[pa.RecordBatch] = []
-    n_waiting, step = 0, min(size, _FIRST_ROWS)
+    n_waiting, n_bytes, step = 0, 0, min(size, _FIRST_ROWS)
     for batch in batches:
         if batch.num_rows == 0:
             continue
         waiting.append(batch)
         n_waiting += batch.num_rows
-        if n_waiting >= step:
+        n_bytes += batch.nbytes
+        if n_waiting >= step or n_bytes >= _PORTION_BYTES:
             table, start = pa.Table.from_batches(waiting), 0
-            while n_waiting - start >= step:
-                yield table.slice(start, step)
-                start, step = start + step, min(size, 4 * step)
+            most = max(1, _PORTION_BYTES * n_waiting // max(1, n_bytes))
+            while n_waiting - start >= min(step, most):
+                yield table.slice(start, min(step, most))
+                start, step = start + min(step, most), min(size, 4 * step)
             waiting = table.slice(start).to_batches()
             n_waiting -= start
+            n_bytes = sum(one.nbytes for one in waiting)
     if n_waiting:
         yield pa.Table.from_batches(waiting)
 

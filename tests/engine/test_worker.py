@@ -198,10 +198,10 @@ def test_the_limit_by_count_and_by_share(explainer):
 
 
 def test_the_limit_by_share_waits_until_there_is_no_doubt():
-    RejectLimit(share=0.0).check(199, ["x"] * 199)
-    RejectLimit(share=0.01).check(1000, ["x"] * 20)
+    RejectLimit(share=0.0).check(199, 199, ["x"])
+    RejectLimit(share=0.01).check(1000, 20, ["x"])
     with pytest.raises(TooManyRejectsError, match="25 of the first 1000"):
-        RejectLimit(share=0.01).check(1000, ["x"] * 25)
+        RejectLimit(share=0.01).check(1000, 25, ["x"])
 
 
 def test_several_outputs_are_lines_of_their_own(explainer):
