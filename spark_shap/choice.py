@@ -7,7 +7,7 @@ from decimal import Decimal  # a number of coalitions is beyond floats from 1,02
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_shap.core.exact import enumerated_pairs
-from spark_shap.core.trees import TreePlan, plan_trees
+from spark_shap.core.trees import TreePlan, plan_tables, plan_trees
 from spark_shap.errors import MethodError
 from spark_shap.models.linear import LinearModel, NotLinear, read_linear
 from spark_shap.models.trees import NotReadable, TreeModel, read_forest
@@ -75,15 +75,14 @@ def choose(model: Any, predictor: Predictor, layout: Layout, n_background: int, 
     if options.method in ("auto", "tree"):
         tree = read_forest(model, predictor.output_space, layout)
         if isinstance(tree, TreeModel):
-            plan = plan_trees(tree.forest)
             if options.method == "tree":
-                return Choice("tree", asked, PlannedTrees(tree, plan))
+                return Choice("tree", asked, PlannedTrees(tree, plan_trees(tree.forest)))
+            plan = plan_tables(tree.forest)
             what = f"{_kind(model)} is a sum of {len(tree.forest.roots):,} trees in this output space"
-            if not plan.deep:
+            if plan is not None:
                 return Choice("tree", what, PlannedTrees(tree, plan))
             # Deep trees are walked against every background row: exact, but slower than sampling.
-            deep = f"{what}, but {len(plan.deep):,} of them have paths too long for tables (method='tree' walks them)"
-            return Choice("sampling", deep)
+            return Choice("sampling", f"{what}, but some have paths too long for tables (method='tree' walks those)")
     if isinstance(linear, NotLinear) and options.method == "linear":
         raise MethodError(
             f"method: 'linear' needs a model that is linear in its features where it is explained; a {_kind(model)} in "

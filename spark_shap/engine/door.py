@@ -17,6 +17,8 @@ __all__ = ["REASON", "Census", "census", "missing_rows", "reject_rows", "sample_
 # Columns beside the user's own, hence the unlikely names.
 REASON = "__spark_shap_reason"
 _HASHES = 1 << 40
+_SHIFTS = (0, 22, 44)
+_PIECE = 1 << 22
 _N, _HASH = "__spark_shap_n", "__spark_shap_hash"
 
 
@@ -48,19 +50,25 @@ def census(frame: DataFrame, key: Sequence[str]) -> Census:
 
     values = [_hashable(frame, name) for name in frame.columns]
     # A hash of several columns skips nulls: without the flags (1, null) and (null, 1) would be the same.
-    hashed = f.xxhash64(*values, *(value.isNull() for value in values)).cast("decimal(38,0)")
+    hashed = f.xxhash64(*values, *(value.isNull() for value in values))
+    # In pieces, whose sums fit 64 bits: summing decimals took as long as all the rest.
+    pieces = [f.shiftright(hashed, shift).bitwiseAND(f.lit(_PIECE - 1)) for shift in _SHIFTS[:-1]]
+    pieces.append(f.shiftright(hashed, _SHIFTS[-1]))
     keys = [column(frame, name) for name in key]
-    by_key = frame.groupBy(*keys).agg(f.count(f.lit(1)).alias(_N), f.sum(hashed).alias(_HASH))
+    names = [f"{_HASH}{shift}" for shift in _SHIFTS]
+    sums = [f.sum(piece).alias(name) for piece, name in zip(pieces, names, strict=True)]
+    by_key = frame.groupBy(*keys).agg(f.count(f.lit(1)).alias(_N), *sums)
     null = _any_null(by_key, key)
     row = by_key.agg(
         f.sum(_N).alias("n"),
         f.sum(f.when(null, f.col(_N))).alias("null"),
         f.sum(f.when(~null & (f.col(_N) > 1), f.col(_N))).alias("duplicate"),
-        f.sum(_HASH).cast("string").alias("digest"),
+        *(f.sum(name).alias(name) for name in names),
     ).first()
     if row is None or row["n"] is None:
         return Census(0, 0, 0, "0")
-    return Census(row["n"], row["null"] or 0, row["duplicate"] or 0, row["digest"])
+    digest = sum(int(row[name]) << shift for name, shift in zip(names, _SHIFTS, strict=True))
+    return Census(row["n"], row["null"] or 0, row["duplicate"] or 0, str(digest))
 
 
 def split_rows(frame: DataFrame, key: Sequence[str], found: Census) -> tuple[DataFrame, DataFrame | None]:

@@ -164,9 +164,14 @@ def _one_thread(prepared: Prepared) -> None:
     """Make scikit-learn style estimators use one thread: executors already run a worker on every core.
 
     OpenMP and BLAS obey ``OMP_NUM_THREADS``, which Spark sets to ``spark.task.cpus``; ``n_jobs`` does not,
-    and to LightGBM even an ``n_jobs`` of None means all cores.
+    and to LightGBM even an ``n_jobs`` of None means all cores. CatBoost listens to arguments of its calls alone,
+    which a pipeline around it does not pass.
     """
     for part in _parts(_model(prepared)):
+        if type(part).__module__.startswith("catboost."):
+            for name in ("predict", "predict_proba"):
+                if hasattr(part, name):
+                    setattr(part, name, partial(getattr(part, name), thread_count=1))
         greedy = type(part).__module__.startswith("lightgbm.")
         if hasattr(part, "get_params") and (greedy or getattr(part, "n_jobs", None) not in (None, 1)):
             part.n_jobs = 1

@@ -10,8 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from spark_shap import Explainer, InputError
+from spark_shap.engine.shipping import _Inline, dumps, load
 from spark_shap.engine.worker import Columns, RejectLimit, explain_batches, output_schema
 from spark_shap.errors import TooManyRejectsError
 
@@ -153,6 +156,20 @@ def test_a_closed_form_rejects_null_keys_and_hashes_none(monkeypatch):
     rows = explained(prepared, table.to_batches(max_chunksize=7)).to_pylist()
     assert [row["error"]["error_class"] for row in rows if row["error"]] == ["NullKey"]
     assert len({row["id"] for row in rows}) == len(rows) == 30
+
+
+def test_catboost_in_a_pipeline_takes_one_thread():
+    """Its own setting does not count when it predicts, and on the driver it is left as it is."""
+    catboost = pytest.importorskip("catboost")
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    given = {"iterations": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    model = make_pipeline(StandardScaler(), catboost.CatBoostClassifier(**given)).fit(x, x[:, 0] > 0)
+    prepared = Explainer(model, x, n_evaluations=5, method="sampling", surrogate_evaluations=0).prepared
+    there = load(_Inline("of this test", dumps(prepared)))
+    predictor = there.method.game.predict
+    assert predictor.function.model[-1].predict_proba.keywords == {"thread_count": 1}
+    np.testing.assert_array_equal(predictor(x)[:, 0], model.predict_proba(x)[:, 1])
+    assert not hasattr(model[-1].predict_proba, "keywords")
 
 
 def test_a_rejected_row_is_json_that_anyone_reads():

@@ -25,12 +25,14 @@ from spark_shap.core.trees.paths import read_paths
 from spark_shap.core.trees.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spark_shap.core.arrays import FloatArray
     from spark_shap.core.trees.grouping import Group
     from spark_shap.core.trees.paths import TreePaths
     from spark_shap.forest import Forest
 
-__all__ = ["TreePlan", "plan_trees"]
+__all__ = ["TreePlan", "plan_tables", "plan_trees"]
 
 _MAX_TABLE_PATH = 16
 _SECTION_LEAVES = 2**14
@@ -73,22 +75,26 @@ class _Building:
     waiting: list[GroupedTree] = field(default_factory=list)
     waiting_leaves: int = 0
 
-    def add(self, paths: TreePaths, share: int) -> None:
-        """Add a tree within its share of the memory."""
+    def walk(self, paths: TreePaths) -> None:
+        """Add a tree that is walked."""
+        forest = self.forest
+        tree = DeepTree.build(paths, n_features=forest.n_features, single_precision=forest.single_precision)
+        self.deep.append(tree)
+
+    def tabulate(self, paths: TreePaths, share: int) -> bool:
+        """Add a tree within its share of the memory; return whether it fits."""
         if len(paths.values) == 1 or not paths.values.any():
             self.constant += paths.values[0]
-            return
+            return True
         groups = _choose(paths, share)
         if groups is None:
-            forest = self.forest
-            tree = DeepTree.build(paths, n_features=forest.n_features, single_precision=forest.single_precision)
-            self.deep.append(tree)
-            return
+            return False
         self.left -= _bytes(groups, len(paths.outputs))
         self.waiting.append(GroupedTree(paths, groups))
         self.waiting_leaves += len(paths.values)
         if self.waiting_leaves > _SECTION_LEAVES:
             self.flush()
+        return True
 
     def flush(self) -> None:
         """Make a section of the waiting trees."""
@@ -99,6 +105,12 @@ class _Building:
             )
             self.sections.append(section)
         self.waiting, self.waiting_leaves = [], 0
+
+    def plan(self, memory_mb: int) -> TreePlan:
+        """Return what was added."""
+        self.flush()
+        used = memory_mb * 2**20 - self.left
+        return TreePlan(self.constant, tuple(self.sections), tuple(self.deep), self.forest.n_features, used)
 
 
 def plan_trees(forest: Forest, *, memory_mb: int = 512) -> TreePlan:
@@ -116,13 +128,26 @@ def plan_trees(forest: Forest, *, memory_mb: int = 512) -> TreePlan:
     MethodError
         A tree has more than 64 features on one path.
     """
-    memory = memory_mb * 2**20
-    building = _Building(forest, forest.base.astype(np.float64), memory)
+    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20)
+    for paths, share in _shares(building):
+        if not building.tabulate(paths, share):
+            building.walk(paths)
+    return building.plan(memory_mb)
+
+
+def plan_tables(forest: Forest, *, memory_mb: int = 512) -> TreePlan | None:
+    """Return the forest's plan where every tree has tables; None as soon as one has not. Parameters as above."""
+    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20)
+    if all(building.tabulate(paths, share) for paths, share in _shares(building)):
+        return building.plan(memory_mb)
+    return None
+
+
+def _shares(building: _Building) -> Iterator[tuple[TreePaths, int]]:
+    """Yield each tree and the bytes that it may take: what is left, divided by the trees to come."""
+    forest = building.forest
     for done, root in enumerate(forest.roots):
-        building.add(read_paths(forest, int(root)), building.left // (len(forest.roots) - done))
-    building.flush()
-    sections, deep = tuple(building.sections), tuple(building.deep)
-    return TreePlan(building.constant, sections, deep, forest.n_features, memory - building.left)
+        yield read_paths(forest, int(root)), building.left // (len(forest.roots) - done)
 
 
 def _choose(paths: TreePaths, share: int) -> list[Group] | None:
