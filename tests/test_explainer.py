@@ -50,6 +50,7 @@ def test_error_falls_with_the_root_of_the_budget(data):
     assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.25)
 
 
+@pytest.mark.slow  # tests/core/test_unbiased.py has the quick one
 def test_mean_error_is_zero_over_seeds(data):
     background, x = data[0], data[1][:12]
     truth = Explainer(interacting, background, method="exact")(x).values

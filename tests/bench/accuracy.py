@@ -56,6 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--population", type=int, default=3000, help="rows whose mean |SHAP| is wanted; 0: none")
     parser.add_argument("--credit-card", metavar="PATH", help="the credit card clients' CSV file")
     parser.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "spark-shap-accuracy")
+    parser.add_argument("--resume", action="store_true", help="take tasks over that are done in the folder already")
     parser.add_argument("--quick", action="store_true", help="two tasks, few rows: whether it runs")
     args = parser.parse_args()
     args.variants = [Variant("surrogate", args.surrogate_evaluations), DEFAULT, PILOT]
@@ -103,6 +104,30 @@ def explain_task(args: argparse.Namespace, task: Task, truth: Truth, names: list
     return records
 
 
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What a task's result hangs on, as JSON gives it back."""
+    named = {name: getattr(args, name) for name in ("budgets", "rows", "seeds", "peers", "race", "population", "quick")}
+    card = None if args.credit_card is None else Path(args.credit_card).name
+    return {**named, "variants": [list(one) for one in args.variants], "credit_card": card, "versions": versions()}
+
+
+def run_task(args: argparse.Namespace, task: Task, names: list[str], start: float) -> dict[str, Any]:
+    """Everything that is measured of a task."""
+    truth = find_truth(task, task.pool[: args.rows], args.output, quick=args.quick)
+    print(f"{time.perf_counter() - start:6.0f} s  {task.title}; truth: {truth.how}", flush=True)
+    racing = args.race and args.peers and task.kind in ("network", "boosting")
+    summed = args.population and task.name in AGGREGATED
+    return {
+        "settings": settings(args),
+        "tasks": [describe(task, truth)],
+        "records": explain_task(args, task, truth, names),
+        "races": [race(task, truth, args.variants[0])] if racing else [],
+        "aggregates": measure_aggregates(task, args.variants[1:], args.output, n_rows=args.population)
+        if summed
+        else [],
+    }
+
+
 def report(result: dict[str, Any], args: argparse.Namespace) -> list[str]:
     tasks, records, names = result["tasks"], result["records"], [one.name for one in args.variants]
     lines = ["", *verdict.error_table(tasks, records, args.budgets, names)]
@@ -139,16 +164,13 @@ def main() -> None:
     result: dict[str, Any] = {"versions": versions(), "tasks": [], "records": [], "races": [], "aggregates": []}
     start = time.perf_counter()
     for name in args.tasks:
-        task = make_task(name, args.credit_card)
-        truth = find_truth(task, task.pool[: args.rows], args.output, quick=args.quick)
-        result["tasks"].append(describe(task, truth))
-        print(f"{time.perf_counter() - start:6.0f} s  {task.title}; truth: {truth.how}", flush=True)
-        result["records"] += explain_task(args, task, truth, names)
-        if args.race and args.peers and task.kind in ("network", "boosting"):
-            result["races"].append(race(task, truth, args.variants[0]))
-        if args.population and name in AGGREGATED:
-            result["aggregates"] += measure_aggregates(task, args.variants[1:], args.output, n_rows=args.population)
-        (args.output / "accuracy.json").write_text(json.dumps(result, indent=1))
+        done = args.output / f"task-{name}.json"
+        found = json.loads(done.read_text()) if args.resume and done.exists() else None
+        if found is None or found["settings"] != settings(args):
+            found = run_task(args, make_task(name, args.credit_card), names, start)
+            done.write_text(json.dumps(found, indent=1))
+        for part in ("tasks", "records", "races", "aggregates"):
+            result[part] += found[part]
     result["seconds"] = time.perf_counter() - start
     lines = report(result, args)
     print("\n".join(lines))

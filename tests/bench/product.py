@@ -7,7 +7,8 @@ when nobody else uses the machine.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,22 @@ class Prepared:
         self.seconds = time.process_time() - start
         self.evaluations = self.asked
         self.task = task
+
+    def at(self, n_evaluations: int) -> Prepared:
+        """The same at another budget: what is fitted and tuned does not hang on it, but for the finer part's pairs."""
+        from spark_shap.core.sampling import pairs_within
+
+        prepared = self.explainer.prepared
+        method, control = prepared.method, prepared.method.control
+        if control is not None and control.refinement is not None:
+            n_pairs = control.refinement.n_pairs // pairs_within(method.n_evaluations) * pairs_within(n_evaluations)
+            control = replace(control, refinement=control.refinement._replace(n_pairs=n_pairs))
+        other = copy(self)
+        other.explainer = copy(self.explainer)
+        other.explainer._prepared = replace(
+            prepared, method=replace(method, n_evaluations=n_evaluations, control=control)
+        )
+        return other
 
     def attributions(self, numbers: np.ndarray) -> Any:
         """Values, errors and their exact part, (n, M, 1) each, as a worker finds them."""
