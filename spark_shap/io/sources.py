@@ -46,6 +46,7 @@ _REASON = re.compile(r"\[[A-Z_0-9.]+\] [^\n]*")
 _CAUSE = re.compile(r"(?:^Caused by: |^: |: )(?:[a-z]\w*\.)+[A-Z][\w$]*(?:Exception|Error): ([^\n]+)", re.MULTILINE)
 # In an error of a Python worker: what it raised, below the indented lines of its traceback.
 _RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t]+[^\n]*\n)+(\w[^\n]*)", re.MULTILINE)
+_NO_REASON = "[TASK_WRITE_FAILED]"  # says where, not why
 _NO_PLACE = re.compile(r";? *SQLSTATE: \w+|; line \d+ pos \d+;?.*")
 
 
@@ -67,7 +68,8 @@ def spark_reason(error: BaseException) -> str:
     # The innermost reason is the one that helps: the first is often "Job aborted".
     found = _RAISED.findall(text) or _REASON.findall(text) or _CAUSE.findall(text)
     line = found[-1] if found else (text.strip() or type(error).__name__).splitlines()[0]
-    return _NO_PLACE.sub("", line).strip().rstrip(".")
+    line = _NO_PLACE.sub("", line).strip().rstrip(".")
+    return ": ".join([line, *_CAUSE.findall(text)[-1:]]) if line.startswith(_NO_REASON) else line
 
 
 def require_columns(df: DataFrame, columns: Sequence[str], *, what: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-N_SHARDS = 4
+N_SHARDS = 3
 TABLES = ("attributions", "rejects", "summary", "runs", "shards")
 
 
@@ -148,7 +148,7 @@ class Program:
         while not seen(self.out):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"it ended ({self.process.poll()}) before that was seen\n{self.said}")
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     def kill(self, *, jvm: bool = True) -> None:
         """kill -9: the driver's Python alone, whose JVM then stops by itself, or both, with all workers."""
