@@ -1,7 +1,8 @@
-"""The command line: ``spark-shap run``, ``plan`` and ``demo``.
+"""The command line: ``spark-shap run``, ``plan``, ``status`` and ``demo``.
 
-Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 130 interrupted. What goes wrong is a
-line on standard error each. Spark's own log goes to a file, which is kept, and named, when Spark fails.
+Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 130 interrupted; ``status --run`` says by them
+what became of the run. What goes wrong is a line on standard error each, with ``--log-format json`` an object.
+Spark's own log goes to a file, which is kept, and named, when Spark fails.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import argparse
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from spark_shap import __version__
+from spark_shap import __version__, status_command
 from spark_shap.engine.console import new_log, quiet_pyspark, started_programs_log_to
 from spark_shap.engine.session import make_session
 from spark_shap.errors import ConfigError, RunError, SparkShapError, TooManyRejectsError
+from spark_shap.logs import details, start_logging
+from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pyspark.sql import Row, SparkSession
@@ -26,38 +30,59 @@ if TYPE_CHECKING:
     from spark_shap.config import RunConfig
     from spark_shap.pipeline import RunResult
 
-__all__ = ["main"]
+__all__ = ["main", "task"]
 
 _TOP_FEATURES = 10
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+_log = logging.getLogger("spark_shap.cli")  # also where this module is the program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     arguments = _parser().parse_args(argv)
-    level = logging.WARNING if arguments.quiet else logging.INFO
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("spark_shap").setLevel(level)
+    start_logging(logging.WARNING if arguments.quiet else logging.INFO, arguments.log_format)
+    complain = partial(_complain, as_json=arguments.log_format == "json")
     try:
-        _with_spark(arguments.command, arguments.configure(arguments))
+        return _called(arguments)
     except ConfigError as error:
-        for problem in error.problems:
-            _complain(f"config: {problem}")
-        return 2
+        return complain([f"config: {problem}" for problem in error.problems], 2)
     except RunError as error:
-        _complain(f"failed: {error}")
-        return 1
+        return complain([f"failed: {error}"], 1)
     except SparkShapError as error:
-        _complain(f"error: {error}")
-        return 2
+        return complain([f"error: {error}"], 2)
     except KeyboardInterrupt:
-        _complain("interrupted; start the same command again: a run that is not in the table of runs does not exist")
-        return _INTERRUPTED
+        text = "interrupted; start the same command again: a run that is not in the table of runs does not exist"
+        return complain([text], _INTERRUPTED)
+
+
+def task() -> None:
+    """Run the command line; raise where it fails, for jobs that overlook what a function returns (Databricks' do)."""
+    if code := main():
+        raise SystemExit(code)
+
+
+def _complain(texts: Sequence[str], code: int, *, as_json: bool) -> int:
+    """Say what went wrong, and return the exit code."""
+    for text in texts:
+        line = " ".join(text.split("\n"))
+        if as_json:
+            _log.error("%s", line, extra=details(exit_code=code))
+        else:
+            print(redact_text(line), file=sys.stderr)
+    return code
+
+
+def _called(arguments: argparse.Namespace) -> int:
+    """Run the command that was given and return its exit code."""
+    if hasattr(arguments, "inspect"):
+        said = _with_spark(partial(arguments.inspect, arguments=arguments), **arguments.session(arguments))
+        print("\n".join(said.lines))
+        return int(said.code)
+    config = arguments.configure(arguments)
+    bar = not arguments.quiet and arguments.log_format == "text"
+    command = partial(arguments.command, config=config, bar=bar)
+    _with_spark(command, config.spark.master, config.spark.conf, delta=config.uses_delta)
     return 0
-
-
-def _complain(text: str) -> None:
-    print(" ".join(text.split("\n")), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,12 +111,16 @@ def _parser() -> argparse.ArgumentParser:
                 "--max-rejects", metavar="N", help="share below 1, or number of rows, that may be rejected"
             )
         command.set_defaults(command=function, configure=_configure)
-        command.add_argument("--quiet", action="store_true", help="print results and errors only")
     text = "explain the German credit applications on this machine"
     demo = commands.add_parser("demo", help=text, description=text)
     demo.add_argument("--output", default="spark-shap-demo", metavar="FOLDER", help="where the tables go")
-    demo.add_argument("--quiet", action="store_true", help="print results and errors only")
     demo.set_defaults(command=_demo, configure=_configure_demo)
+    status_command.add_command(commands)
+    for command in commands.choices.values():
+        command.add_argument("--quiet", action="store_true", help="print results and errors only, no progress")
+        command.add_argument(
+            "--log-format", choices=("text", "json"), default="text", help="json: an object a line, on standard error"
+        )
     return parser
 
 
@@ -110,15 +139,17 @@ def _configure_demo(arguments: argparse.Namespace) -> RunConfig:
     return demo_config(arguments.output)
 
 
-def _with_spark(command: Callable[[SparkSession, RunConfig], None], config: RunConfig) -> None:
+def _with_spark(
+    command: Callable[[SparkSession], Any], master: str | None, conf: Mapping[str, Any], *, delta: bool
+) -> Any:
     """Start Spark and run a command; Spark's errors become `RunError`, which names Spark's log."""
     log = new_log()
     errors, keep_log = _spark_errors(), False
     try:
         with started_programs_log_to(log):
-            spark = make_session(config.spark.master, config.spark.conf, delta=_uses_delta(config))
+            spark = make_session(master, conf, delta=delta)
         quiet_pyspark()
-        command(spark, config)
+        return command(spark)
     except TooManyRejectsError:
         raise
     except RunError as error:
@@ -156,27 +187,22 @@ def _see(log: Path) -> str:
     return f" (Spark's log: {log})" if log.stat().st_size else ""
 
 
-def _uses_delta(config: RunConfig) -> bool:
-    formats = (config.output.format, config.applicants.resolved_format, config.reference.resolved_format)
-    return "delta" in formats
-
-
-def _run(spark: SparkSession, config: RunConfig) -> None:
+def _run(spark: SparkSession, config: RunConfig, *, bar: bool) -> None:
     from spark_shap.pipeline import run
 
-    _print_result(spark, run(spark, config))
+    _print_result(spark, run(spark, config, bar=bar))
 
 
-def _plan(spark: SparkSession, config: RunConfig) -> None:
+def _plan(spark: SparkSession, config: RunConfig, **_: object) -> None:
     from spark_shap.pipeline import plan_run
 
     print("\n".join(plan_run(spark, config).lines()))
 
 
-def _demo(spark: SparkSession, config: RunConfig) -> None:
+def _demo(spark: SparkSession, config: RunConfig, *, bar: bool) -> None:
     from spark_shap.pipeline import run
 
-    result = run(spark, config)
+    result = run(spark, config, bar=bar)
     _print_result(spark, result)
     print("\nEvery application's own values, with pandas:")
     print(f"  pandas.read_parquet({result.location.path('attributions')!r})")

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spark_shap.errors import ConfigError
 from spark_shap.fields import Day, Groups, Limit, Name, Names, Scalars, Size, Tolerance, names_of
-from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml, redact
+from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml
+from spark_shap.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,6 +247,11 @@ class RunConfig(_Section):
                 ("reasons", "need every row's own values, which audit: aggregates does without; remove one")
             )
         return problems
+
+    @property
+    def uses_delta(self) -> bool:
+        """Whether any table is read or written as Delta."""
+        return "delta" in (self.output.format, self.applicants.resolved_format, self.reference.resolved_format)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -1,8 +1,8 @@
-"""The configuration as plain values: a YAML file and ``--set a.b=c`` in, problems and redacted values out.
+"""The configuration as plain values: a YAML file and ``--set a.b=c`` in, problems out.
 
 The file is read once, by a loader as safe as `yaml.safe_load` that also refuses a key given twice and says
-on which line a value cannot be read. `problem_lines` puts what validation finds into words; `redact`
-hides secrets.
+on which line a value cannot be read. `problem_lines` puts what validation finds into words. The
+value of a setting whose name looks like a secret's is not among them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from spark_shap.errors import ConfigError
+from spark_shap.redaction import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic_core import InitErrorDetails
 
-__all__ = ["apply_overrides", "custom_error", "problem_lines", "raised_again", "read_yaml", "redact"]
+__all__ = ["apply_overrides", "custom_error", "problem_lines", "raised_again", "read_yaml"]
 
 # Below this path keys hold dots themselves: spark.conf.spark.executor.memory is one key of spark.conf.
 _DOTTED_KEYS = ("spark", "conf")
 _OWN_KINDS = {"as_of", "size", "limit", "scalars", "together"}
-_SECRET_KEY = re.compile(r"password|passwd|pwd|passphrase|secret|token|credential|key|sas", re.IGNORECASE)
-_SECRET_ARGUMENT = re.compile(r"((?:password|passphrase|secret|token)[\w.\-]*=)[^\s,;&]+", re.IGNORECASE)
-_SECRET_URL = re.compile(r"://[^/@\s:]+:[^/@\s]+@")  # user:secret@host; container@account has no colon
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,12 +122,14 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         path, equals, text = override.partition("=")
         keys = _split(path.strip())
         if not equals or not all(keys):
-            problems.append(f"--set {override}: write it as section.key=value")
+            shown = f"{_name(override)} ***" if is_secret(override) else override
+            problems.append(f"--set {shown}: write it as section.key=value")
             continue
         try:
             value, duplicates = _parse(text, f"--set {path}")
         except ConfigError:
-            problems.append(f"{path}: {text!r} is not a YAML value; put it in quotes (inside the shell's)")
+            shown = "the value" if is_secret(path) else repr(text)
+            problems.append(f"{path}: {shown} is not a YAML value; put it in quotes (inside the shell's)")
             continue
         if duplicates:
             problems.append(f"{path}: key {duplicates[0][1]!r} is given twice; keep one")
@@ -158,6 +158,11 @@ def _parse(text: str, name: str) -> tuple[Any, list[tuple[int, str]]]:
         reason = str(exc).splitlines()[0]
         raise ConfigError([f"{name}: not valid YAML: {reason}"]) from None
     return value, loader.duplicates
+
+
+def _name(override: str) -> str:
+    """Return what can only be the name of a key, at the start of a text."""
+    return override[: len(override) - len(override.lstrip("abcdefghijklmnopqrstuvwxyz_."))]
 
 
 def _split(path: str) -> list[str]:
@@ -276,25 +281,3 @@ def _known_keys(model: Any, loc: Sequence[str | int]) -> list[str]:
         model = next(item for name, item in model.model_fields.items() if part in (name, item.alias)).annotation
         model = get_args(model)[0] if isinstance(model, UnionType) else model  # a section that may be left out
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def redact(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole configuration with ``***`` for secrets.
-
-    Secrets are values of ``spark.conf`` whose key looks like one, and anywhere passwords in URLs and in
-    ``name=value`` arguments.
-    """
-    out: dict[str, Any] = _redact_texts(config)
-    conf = out["spark"]["conf"]
-    out["spark"]["conf"] = {key: "***" if _SECRET_KEY.search(key) else item for key, item in conf.items()}
-    return out
-
-
-def _redact_texts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _redact_texts(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_redact_texts(item) for item in value]
-    if isinstance(value, str):
-        return _SECRET_ARGUMENT.sub(r"\1***", _SECRET_URL.sub("://***@", value))
-    return value

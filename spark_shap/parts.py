@@ -18,6 +18,8 @@ from spark_shap.dataframes import column
 from spark_shap.engine.door import missing_rows, reject_rows, sample_keys, split_rows, without_rows
 from spark_shap.engine.explain import explain_frame
 from spark_shap.engine.layout import to_long, to_wide
+from spark_shap.engine.progress import Progress
+from spark_shap.engine.quality import count_lines
 from spark_shap.engine.worker import RejectLimit
 from spark_shap.errors import RunError, TooManyRejectsError
 from spark_shap.io.delta import refuse_new_fields
@@ -63,6 +65,7 @@ class Job(NamedTuple):
     attempt: str
     holder: Holder
     started: Future[None]  # its row in the table of runs, on the way
+    bar: bool = False  # draw one of the progress, if that can be
 
     @property
     def share(self) -> float:
@@ -100,19 +103,24 @@ def make_parts(spark: SparkSession, job: Job) -> dict[int, Shard]:
     good, bad = split_rows(job.inputs.applicants, job.inputs.columns.key, job.inputs.census)
     if job.share < 1.0:
         good = sample_keys(good, job.inputs.columns.key, job.share, job.config.explain.seed)
-    with ThreadPoolExecutor(1) as pool:  # a small job beside the first shard
+    tasks = -(-job.inputs.plan.partitions // job.n_shards)
+    progress = Progress(spark, job.run_id, n_shards=job.n_shards, n_tasks=tasks, bar=job.bar)
+    with ThreadPoolExecutor(1) as pool, progress:  # a small job beside the first shard
         rejecting = None if KEYS in done else pool.submit(_reject_keys, spark, bad, job)
         if todo and job.n_shards > 1 and STAGED not in done:
             done[STAGED] = _stage(spark, good, job)
-        for number, part in enumerate(todo, start=job.n_shards - len(todo) + 1):
-            start, name = perf_counter(), shard_name(job.location, part, job.n_shards, job.attempt)
+        _start(progress, job, done)
+        for part in todo:
+            name = shard_name(job.location, part, job.n_shards, job.attempt)
             rows = _rows_of(spark, good, job, part, done)
-            replace_shard(_explained(rows, job), job.location, schema.ATTRIBUTIONS, job.run_id, name)
+            with progress.shard():
+                replace_shard(_explained(rows, job), job.location, schema.ATTRIBUTIONS, job.run_id, name)
             if rejecting is not None:  # two that make a Delta table at once are in each other's way
                 done[KEYS], rejecting = rejecting.result(), None
-            done[part] = _commit(spark, job, _checked(spark, rows, part, job, done))
-            _log.info(
-                "shard %d of %d: %d rows, %.1f s", number, job.n_shards, done[part].n_rows, perf_counter() - start
+            made = _checked(spark, rows, part, job, done)
+            done[part] = _commit(spark, job, made.shard)
+            progress.shard_done(
+                n_rows=made.shard.n_rows, n_evaluations=made.n_evaluations, n_rejected=made.shard.n_rejected
             )
         if rejecting is not None:
             done[KEYS] = rejecting.result()
@@ -160,7 +168,22 @@ def _stage(spark: SparkSession, good: DataFrame, job: Job) -> Shard:
     return _commit(spark, job, _shard(job, STAGED, n_rows, 0))
 
 
-def _checked(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> Shard:
+def _start(progress: Progress, job: Job, done: Mapping[int, Shard]) -> None:
+    there = [one for part, one in done.items() if part >= 0]
+    progress.started(
+        n_rows=done[STAGED].n_rows if STAGED in done else round(job.n_good * job.share),
+        n_done=sum(one.n_rows for one in there),
+        n_shards_done=len(there),
+        row_evaluations=job.inputs.plan.n_evaluations,
+    )
+
+
+class _Made(NamedTuple):
+    shard: Shard
+    n_evaluations: int
+
+
+def _checked(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Mapping[int, Shard]) -> _Made:
     """Return a shard whose attributions are written, once its rejects are, too."""
     prepared, location = job.inputs.prepared, job.location
     name = shard_name(location, part, job.n_shards, job.attempt)
@@ -168,14 +191,14 @@ def _checked(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Ma
         spark, location, schema.ATTRIBUTIONS, job.run_id, shards=[name], struct_fields=prepared.feature_names
     )
     lines = len(prepared.output_names) * (1 if job.config.output.layout == "wide" else len(prepared.feature_names))
-    n_explained = written.count() // lines
+    n_explained, n_evaluations = (total // lines for total in count_lines(written))
     n_rows = job.n_good if job.n_shards == 1 and job.share == 1.0 else rows.count()
     if n_rows != n_explained:
         _reject_missing(rows, written, n_rows - n_explained, name, job)
         n_rejected = n_rows - n_explained + sum(one.n_rejected for one in done.values())
         why = _messages(read_table(spark, location, schema.REJECTS, job.run_id, shards=[name]))
         _check_rejects(job.config, job.inputs, n_rejected, why)
-    return _shard(job, part, n_rows, n_explained)
+    return _Made(_shard(job, part, n_rows, n_explained), n_evaluations)
 
 
 def _shard(job: Job, part: int, n_rows: int, n_explained: int) -> Shard:

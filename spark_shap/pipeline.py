@@ -38,8 +38,10 @@ from spark_shap.io.shards import (
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import replace_run, tagged
+from spark_shap.logs import RUN_ID
 from spark_shap.parts import Job, check_complete, make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
+from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,7 +86,7 @@ def plan_run(spark: SparkSession, config: RunConfig) -> Plan:
     return read_inputs(spark, config).plan
 
 
-def run(spark: SparkSession, config: RunConfig) -> RunResult:
+def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResult:
     """Explain the applicants of a configuration and write the tables; go on where an earlier attempt ended.
 
     Parameters
@@ -93,6 +95,8 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
         Classic or Connect session.
     config
         The run.
+    bar
+        Draw a bar of the progress on standard error, where that is a terminal and tqdm is there.
 
     Raises
     ------
@@ -109,6 +113,7 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
     try:
         inputs = read_inputs(spark, config)
         run_id = run_identifier(config, inputs)
+        RUN_ID.set(run_id)
         clock.mark("prepare")
         with claimed(spark, location, run_id) as holder, ThreadPoolExecutor(1) as pool:
             earlier, there = find_run(spark, location, run_id), read_shards(spark, location, run_id)
@@ -121,7 +126,7 @@ def run(spark: SparkSession, config: RunConfig) -> RunResult:
             record = _begun(spark, location, make_record(config, inputs, run_id, started=started), earlier, there)
             writing = pool.submit(write_run, spark, location, record)
             attempt = attempt_name(record.attempts, holder.attempt)
-            job = Job(config, inputs, location, run_id, record.shards, attempt, holder, writing)
+            job = Job(config, inputs, location, run_id, record.shards, attempt, holder, writing, bar)
             with _noting_failure(spark, job, record):
                 record = _make(spark, job, record, clock)
     except SPARK_ERRORS as error:
@@ -182,7 +187,7 @@ def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterato
         yield
     except BaseException as error:
         own = _own_error(error) if isinstance(error, SPARK_ERRORS) else error
-        text = f"{type(own).__name__}: {own}"[:_ERROR_TEXT]
+        text = redact_text(f"{type(own).__name__}: {own}")[:_ERROR_TEXT]
         with suppress(Exception):
             wait([job.started])  # or the two writers of one row meet
             job.holder.check()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from spark_shap.prepare import Prepared
 
-__all__ = ["JOB_SECONDS", "Plan", "Probe", "average_probe", "make_plan"]
+__all__ = ["JOB_SECONDS", "Plan", "Probe", "average_probe", "duration", "make_plan"]
 
 _TASK_SECONDS = 20.0
 _MAX_TASKS = 4096  # of a shard; each is a file; beyond it tasks get longer
@@ -123,7 +123,7 @@ class Plan:
             f"blocks        up to {self.block_rows:,} model rows a call, {self.portion_rows:,} rows held at a time",
             f"memory        about {self.worker_megabytes:,.0f} MB of arrays a worker",
             f"std error     about {self.std_error:.2g} a value (median, in the output space)",
-            f"time          about {_duration(self.seconds)}: {self.row_seconds * 1e6:,.0f} microseconds a row and core "
+            f"time          about {duration(self.seconds)}: {self.row_seconds * 1e6:,.0f} microseconds a row and core "
             f"({self.shares()})",
         ]
 
@@ -206,7 +206,8 @@ def make_plan(
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words: seconds below two minutes, then minutes, then hours and minutes."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

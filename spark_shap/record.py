@@ -10,6 +10,7 @@ from spark_shap.config import RunConfig, config_json
 from spark_shap.errors import RunError
 from spark_shap.io.runs import COMPLETE, STARTED, RunRecord
 from spark_shap.io.versions import package_versions
+from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
     from spark_shap.audit.reasons import ReasonCounts
@@ -37,10 +38,10 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         started_at=started,
         finished_at=datetime.now(UTC),
         config=config_json(config),
-        model_uri=inputs.model.uri,
+        model_uri=redact_text(inputs.model.uri),
         model_fingerprint=inputs.model.fingerprint,
         reference_name=reference.name,
-        reference_predicate=reference.where,
+        reference_predicate=None if reference.where is None else redact_text(reference.where),
         reference_as_of=reference.as_of,
         reference_fingerprint=inputs.reference_fingerprint,
         reference_rows=prepared.n_background,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-__all__ = ["Quality", "measure", "measure_batches"]
+__all__ = ["Quality", "count_lines", "measure", "measure_batches"]
 
 _SCHEMA = pa.schema(
     [
@@ -128,3 +128,11 @@ def _exact(rows: DataFrame, output: str) -> Quality | None:
     if found is None or found[3] != 0.0:
         return None
     return Quality(found[0], found[1], found[2], 0.0, 0.0)
+
+
+def count_lines(rows: DataFrame) -> tuple[int, int]:
+    """Return the number of lines of attributions, and the sum of the evaluations that they name."""
+    from pyspark.sql import functions as F
+
+    total = rows.agg(F.count(F.lit(1)), F.sum(N_EVALUATIONS)).first()
+    return (0, 0) if total is None else (int(total[0]), int(total[1] or 0))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from spark_shap.io.claim_stores import Store
     from spark_shap.io.location import Location
 
-__all__ = ["Claim", "Holder", "claimed"]
+__all__ = ["Claim", "Holder", "claimed", "holder_of"]
 
 _log = logging.getLogger(__name__)
 RENEW_SECONDS = 20.0
@@ -129,6 +129,14 @@ def claimed(spark: SparkSession, location: Location, run_id: str) -> Iterator[Ho
             found = _parsed(store.read())
             if found is not None and found.attempt == claim.attempt:
                 store.remove()
+
+
+def holder_of(spark: SparkSession, location: Location, run_id: str) -> tuple[Claim, bool | None] | None:
+    """Return the claim to a run, if there is one, and whether its program lives; None: that cannot be told at once."""
+    claim = _parsed(store_of(spark, location, run_id).read())
+    if claim is None:
+        return None
+    return claim, _born(claim.pid) == claim.born if claim.place == _place() else None
 
 
 def _keep_renewing(holder: Holder, done: threading.Event) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import types as T
 
@@ -23,7 +23,7 @@ from spark_shap.io.references import collect_arrow
 from spark_shap.io.tables import read_table, remove_shards, replace_shard, tagged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -38,6 +38,7 @@ __all__ = [
     "check_total",
     "commit_shard",
     "forget_shards",
+    "read_all_shards",
     "read_committed",
     "read_shards",
     "remove_others",
@@ -110,9 +111,26 @@ def read_shards(spark: SparkSession, location: Location, run_id: str) -> dict[in
         df = read_table(spark, location, schema.SHARDS, run_id).select(*_SCHEMA.names)
     except InputError:
         return {}
-    found: dict[int, Shard] = {}
+    return _by_part(collect_arrow(df).to_pylist())
+
+
+def read_all_shards(spark: SparkSession, location: Location) -> dict[str, dict[int, Shard]]:
+    """Return the committed parts of all runs by run and number."""
+    try:
+        df = read_table(spark, location, schema.SHARDS).select(schema.RUN_ID, *_SCHEMA.names)
+    except InputError:
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for row in collect_arrow(df).to_pylist():
-        one = Shard(**row | {"committed_at": row["committed_at"].astimezone(UTC)})
+        found.setdefault(row.pop(schema.RUN_ID), []).append(row)
+    return {run_id: _by_part(rows) for run_id, rows in found.items()}
+
+
+def _by_part(rows: Iterable[Mapping[str, Any]]) -> dict[int, Shard]:
+    """Return parts by number; of several lines of one part every reader takes the same."""
+    found: dict[int, Shard] = {}
+    for row in rows:
+        one = Shard(**{**row, "committed_at": row["committed_at"].astimezone(UTC)})
         there = found.setdefault(one.part, one)
         found[one.part] = max(there, one, key=lambda shard: shard.attempt)
     return found

@@ -142,6 +142,9 @@ def read_table(
     InputError
         There is no such table, or no such run in it.
     """
+    for name in (run_id, *(shards or ())):  # they become parts of paths, where * and .. would mean other runs
+        if name is not None and not _NAME.fullmatch(name):
+            raise InputError(f"{location}: no run or shard is called {name!r}: letters, digits, _ . and - name one")
     try:
         if location.format == "delta":
             df = open_delta(spark, location, table)
