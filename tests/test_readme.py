@@ -120,6 +120,14 @@ def test_accuracy_command_on_few_rows(command, checkout, tmp_path):
     assert "spark-shap" in run(quick, checkout, seconds=900)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/trees.py")])
+def test_trees_command_on_few_rows(command, checkout):
+    printed = run(f"{command.replace('.venv/bin/python', 'python')} --quick --no-peers", checkout, seconds=900)
+    assert "whole Spark job at least 0.7" in printed
+    assert "in 2 GB a worker" in printed
+
+
 def test_the_peers_come_with_an_extra():
     assert '.venv/bin/pip install --constraint conf/constraints.txt ".[bench]"' in COMMANDS
     assert "shapiq" in (ROOT / "pyproject.toml").read_text()

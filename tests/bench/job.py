@@ -69,7 +69,7 @@ def time_model(folder: Path) -> None:
 
 
 class PeakMemory(threading.Thread):
-    """Samples the resident memory of Spark's Python workers."""
+    """Samples the resident memory of this process's Spark workers."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -78,14 +78,25 @@ class PeakMemory(threading.Thread):
 
     def run(self) -> None:
         while not self.done.wait(0.2):
+            parents, peaks = {}, {}
             for status in Path("/proc").glob("[0-9]*/status"):
                 try:
                     text = status.read_text()
                     command = status.with_name("cmdline").read_bytes()
                 except OSError:
                     continue
+                number = int(status.parent.name)
+                parents[number] = int(text.split("PPid:")[1].split()[0])
                 if b"pyspark.daemon" in command and "VmHWM" in text:
-                    self.peak = max(self.peak, int(text.split("VmHWM:")[1].split()[0]) * 1024)
+                    peaks[number] = int(text.split("VmHWM:")[1].split()[0]) * 1024
+            own = [peak for number, peak in peaks.items() if self._is_ours(number, parents)]
+            self.peak = max([self.peak, *own])
+
+    @staticmethod
+    def _is_ours(number: int, parents: dict[int, int]) -> bool:
+        while number not in (0, os.getpid()):
+            number = parents.get(number, 0)
+        return number != 0
 
 
 def run_job(folder: Path, name: str, settings: dict) -> None:

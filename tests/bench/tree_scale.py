@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 100_000
 _BACKGROUND_ROWS = 20_000
-_WIDE = {"n_features": 500, "n_trees": 1000, "depth": 8}
+_WIDE_ROWS = 20_000
+_WIDE = {"n_features": 500, "depth": 8}
 
 
 def write_table(folder: Path, name: str, n_rows: int) -> None:
@@ -77,8 +78,8 @@ def backgrounds(folder: Path, sizes: list[int]) -> None:
     print(json.dumps(out))
 
 
-def wide_forest(folder: Path) -> None:
-    """Fit a forest of 1,000 trees on 500 features, and write what a worker gets; print what that took."""
+def wide_forest(folder: Path, n_trees: int) -> None:
+    """Fit a forest of deep trees on 500 features, and write what a worker gets; print what that took."""
     from xgboost import XGBRegressor
 
     from spark_shap import Explainer
@@ -87,15 +88,16 @@ def wide_forest(folder: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(6000, _WIDE["n_features"])).astype(np.float32), rng.normal(size=6000)
     given = {"learning_rate": 0.01, "reg_lambda": 0.0, "min_child_weight": 0.0, "max_bin": 32, "colsample_bytree": 0.1}
-    model = XGBRegressor(n_estimators=_WIDE["n_trees"], max_depth=_WIDE["depth"], **given, n_jobs=1).fit(x, y)
+    model = XGBRegressor(n_estimators=n_trees, max_depth=_WIDE["depth"], **given, n_jobs=1).fit(x, y)
     start = time.process_time()
     explainer = Explainer(model, x[:N_BACKGROUND])
     seconds = time.process_time() - start
     payload = dumps(explainer.prepared)
     (folder / "wide.pkl").write_bytes(payload)
-    tables: Any = explainer.prepared.method
-    np.save(folder / "wide.npy", rng.normal(size=(20_000, _WIDE["n_features"])).astype(np.float32))
     facts = {"seconds": seconds, "bytes": len(payload), "peak": _peak(), "method": explainer.method}
+    tables: Any = explainer.prepared.method
+    rows = pd.DataFrame(rng.normal(size=(_WIDE_ROWS, x.shape[1])).astype(np.float32), columns=explainer.feature_names)
+    rows.assign(id=np.arange(_WIDE_ROWS)).to_parquet(folder / "wide.parquet", row_group_size=2000)
     print(json.dumps({**facts, "tables": tables.form.tables.nbytes, "leaves": int(_leaves(model))}))
 
 
@@ -108,33 +110,41 @@ def _peak() -> int:
 
 
 def wide_rows(folder: Path) -> None:
-    """Explain as a worker does, from the bytes that reach it, which it keeps; print seconds a row and peak memory."""
-    from spark_shap.engine.shipping import keep_freed_memory
-    from spark_shap.models.conform import conform
+    """Explain a table on Spark by the bytes that reach its workers; print rows a second and their peak memory."""
+    from spark_shap.engine.explain import explain_frame
+    from spark_shap.engine.session import make_session
+    from spark_shap.engine.worker import Columns
 
-    keep_freed_memory()
-    payload = (folder / "wide.pkl").read_bytes()
-    prepared = pickle.loads(payload)
-    rows, _ = conform(np.load(folder / "wide.npy", mmap_mode="r"), prepared.layout)
-    seconds = _explain(prepared, rows, passes=1)
-    print(json.dumps({"row": seconds / len(rows), "peak": _peak(), "bytes": len(payload)}))
+    prepared = pickle.loads((folder / "wide.pkl").read_bytes())
+    spark = make_session("local[2]", {"spark.driver.memory": "4g"}, delta=False)
+    memory = PeakMemory()
+    memory.start()
+    rows = spark.read.parquet(str(folder / "wide.parquet"))
+    start = time.perf_counter()
+    found = explain_frame(rows, prepared, columns=Columns(("id",), ()), partitions=2)
+    found.write.format("noop").mode("overwrite").save()
+    rate = _WIDE_ROWS / (time.perf_counter() - start)
+    memory.done.set()
+    print(json.dumps({"rate": rate, "peak": memory.peak}))
 
 
-def _explain(prepared: Any, rows: Any, *, passes: int) -> float:
-    """Return wall seconds of all passes over the rows, in the engine's portions; the first portion warms up."""
+def _explain(prepared: Any, rows: Any) -> float:
+    """Return wall seconds of the rows, in the engine's portions, after a few that warm up."""
     size = prepared.rows_in_memory
     hashes = np.zeros(size, dtype=np.uint64)
     prepared.explain(rows.take(slice(0, 256)), hashes[:256])
     start = time.perf_counter()
-    for _ in range(passes):
-        for place in range(0, len(rows), size):
-            part = rows.take(slice(place, place + size))
-            prepared.explain(part, hashes[: len(part)])
+    for place in range(0, len(rows), size):
+        part = rows.take(slice(place, place + size))
+        prepared.explain(part, hashes[: len(part)])
     return time.perf_counter() - start
 
 
 def bare_engine(folder: Path, n_rows: int, part: int) -> None:
-    """Print rows a second of the engine and the model on arrays in memory; half of the rows, beside the other half."""
+    """Print rows a second on arrays in memory, of one half of the rows beside the other half.
+
+    Once of the engine as the job calls it, which also predicts, and once of the look-ups alone.
+    """
     from spark_shap import Explainer
     from spark_shap.engine.shipping import keep_freed_memory
     from spark_shap.models.conform import conform
@@ -145,19 +155,26 @@ def bare_engine(folder: Path, n_rows: int, part: int) -> None:
     prepared = Explainer(model, reference.sample(N_BACKGROUND, random_state=0), output_space="margin").prepared
     frame = pd.read_parquet(folder / "large.parquet").drop(columns=["id", "bad"])
     rows, _ = conform(frame.iloc[part * n_rows // 2 : (part + 1) * n_rows // 2], prepared.layout)
+    method: Any = prepared.method
+    numbers = method.form.to_numbers(rows)
     (folder / f"ready-{part}").touch()
     while not (folder / f"ready-{1 - part}").exists():
         time.sleep(0.01)
-    print(json.dumps({"rate": len(rows) / _explain(prepared, rows, passes=1)}))
+    rate = len(rows) / _explain(prepared, rows)
+    start = time.perf_counter()
+    for place in range(0, len(rows), prepared.rows_in_memory):
+        method.form.tables.values(numbers[place : place + prepared.rows_in_memory])
+    print(json.dumps({"rate": rate, "tables": len(rows) / (time.perf_counter() - start)}))
 
 
-def whole_job(folder: Path) -> None:
+def whole_job(folder: Path, compiler: str) -> None:
     """Run the job twice, in a session that is cold and then warm; print seconds by stage."""
     from spark_shap.config import RunConfig
     from spark_shap.engine.session import make_session
     from spark_shap.pipeline import run
 
-    spark = make_session("local[2]", {}, delta=False)
+    conf = {"spark.driver.extraJavaOptions": "-XX:+UseParallelGC"} if compiler == "full" else {}
+    spark = make_session("local[2]", conf, delta=False)
     memory = PeakMemory()
     memory.start()
     out: dict[str, Any] = {}
@@ -168,7 +185,7 @@ def whole_job(folder: Path) -> None:
                 "reference": {"path": str(folder / "table.parquet"), "size": N_BACKGROUND},
                 "model": {"file": str(folder / "LightGBM.pkl")},
                 "explain": {"output_space": "margin"},
-                "output": {"path": str(folder / f"out-{kind}")},
+                "output": {"path": str(folder / f"out-{compiler}-{kind}")},
             }
         )
         result = run(spark, config)
