@@ -12,13 +12,17 @@ differ between the two rows of each bracket, so all that the other players do ca
 variance was 10 to 12 times smaller than the pairs' own with 23 features. With nobody in the place of b the mean over S
 of uniform size 0 .. M-1 is :math:`\phi_a` itself.
 
-What a duel finds is one more measurement of a linear combination of the row's values, whose errors have the
-covariance C (`spark_shap.core.contrasts`). With h the combination, D what was measured and R the variance of that,
+What a duel finds is one more measurement of :math:`h'\phi`, with h 1 for a and -1 for b, of a row whose values have
+errors with the covariance C (`spark_shap.core.contrasts`). With D what was measured, R its variance and
+:math:`S = h'Ch`,
 
 .. math::
-    \phi \leftarrow \phi + k (D - h'\phi), \qquad C \leftarrow C - k h' C, \qquad k = C h / (h' C h + R),
+    \phi \leftarrow \phi + g\,(D - h'\phi), \qquad g = \frac{S}{S + R}\,\frac{h}{2}, \qquad
+    C \leftarrow C - g (Ch)' - (Ch) g' + (S + R)\, g g' .
 
-the best linear unbiased combination of both. C's rows sum to zero, so that the values keep their sum.
+The measured difference becomes the best mean of both, a and b move by the same and the others stay, so that the values
+keep their sum; against nobody a moves and all others move back by equal parts. Moving each as C has it would be better
+if C were known: it is estimated, and its noise would go into values that nobody asked about.
 """
 
 from __future__ import annotations
@@ -106,14 +110,22 @@ class _State:
         """Take in measured differences (n,) with their variances (n,) between players; behind may be nobody."""
         measured, noise = found
         row, n_players = np.arange(len(ahead)), self.values.shape[1]
-        somebody = behind < n_players
-        other = np.minimum(behind, n_players - 1)
-        side = self.covariances[row, :, ahead] - np.where(somebody[:, None], self.covariances[row, :, other], 0.0)
-        gap = self.values[row, ahead] - np.where(somebody, self.values[row, other], 0.0)
-        spread = side[row, ahead] - np.where(somebody, side[row, other], 0.0)
-        gain = side / np.maximum(spread + noise, 1e-300)[:, None]
-        self.values += gain * (measured - gap)[:, None]
-        self.covariances -= gain[:, :, None] * side[:, None, :]
+        player = np.arange(n_players)
+        one, other = (player == side[:, None] for side in (ahead, behind))
+        combination = one.astype(np.float64) - other
+        rest = np.where((behind == n_players)[:, None], -1.0 / (n_players - 1), 0.0)
+        move = np.where(one, 1.0, np.where(other, -1.0, rest)) / np.where(behind == n_players, 1.0, 2.0)[:, None]
+        some = np.minimum(behind, n_players - 1)
+        # Differences of columns rather than a product: their bits do not depend on the rows beside.
+        side = self.covariances[row, :, ahead] - np.where(other.any(axis=1)[:, None], self.covariances[row, :, some], 0)
+        spread = (side * combination).sum(axis=1)
+        gap = measured - (self.values * combination).sum(axis=1)
+        total = spread + noise
+        move = move * (spread / np.maximum(total, 1e-300))[:, None]
+        self.values += move * gap[:, None]
+        change = move[:, :, None] * side[:, None, :]
+        change += change.transpose(0, 2, 1)
+        self.covariances += total[:, None, None] * move[:, :, None] * move[:, None, :] - change
 
 
 def separate(how: Duelling, sums: Rounds, index: IntArray, out: Attributions) -> None:
@@ -144,7 +156,6 @@ def _separate(how: Duelling, sums: Rounds, index: IntArray, out: Attributions) -
         standing = waiting.standing(rule)
         ahead, behind = _worst(waiting, standing, rule)
         waiting.update(ahead, behind, _measure(how, waiting.part, (ahead, behind), count, out))
-        waiting.dof[:] = DUELS - 1
         count += 1
         _write(waiting, rule, out)
         ranking = waiting.rank(waiting.standing(rule), rule)

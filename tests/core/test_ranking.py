@@ -212,7 +212,7 @@ def test_a_tolerance_and_reasons_together():
     assert (found.converged == (worst <= 0.03)).all()
     open_ = ~found.ranking.settled(rule.max_p_swap)
     assert (found.n_evaluations[open_] > 1025 - 65).all()
-    assert found.n_evaluations[~open_].mean() < 400
+    assert found.n_evaluations[~open_].mean() < 600
 
 
 def test_a_row_that_fails_has_no_reasons():
