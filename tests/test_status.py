@@ -63,6 +63,7 @@ def arguments(folder: Path, run_id: str | None = None, **options: Any) -> Namesp
     return Namespace(run=run_id, **{**values, **options})
 
 
+@pytest.mark.slow
 def test_from_a_run_that_is_made_to_one_that_is_complete(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
