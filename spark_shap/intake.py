@@ -35,6 +35,7 @@ from spark_shap.plan import Plan, make_plan
 from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
 from spark_shap.reasons import Reasons
+from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,7 +282,9 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         refused = refused_rows(predictor, rows, block_rows(Background(rows), explain.memory_mb))
         if refused:
             first = refused[min(refused)]
-            _log.warning("%d of %d sampled reference rows are left out: %s", len(refused), len(rows), first)
+            _log.warning(
+                "%d of %d sampled reference rows are left out: %s", len(refused), len(rows), redact_text(str(first))
+            )
             kept = np.setdiff1d(np.arange(len(rows)), list(refused))
             background, weights = background.iloc[kept], None if weights is None else weights[kept]
             rows = background_rows(background)

@@ -187,7 +187,7 @@ def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterato
         yield
     except BaseException as error:
         own = _own_error(error) if isinstance(error, SPARK_ERRORS) else error
-        text = redact_text(f"{type(own).__name__}: {own}")[:_ERROR_TEXT]
+        text = redact_text(f"{type(own).__name__}: {own}".removesuffix(": "))[:_ERROR_TEXT]
         with suppress(Exception):
             wait([job.started])  # or the two writers of one row meet
             job.holder.check()

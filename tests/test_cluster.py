@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -97,42 +96,3 @@ def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: 
     values = np.array([list(row.values()) for row in rows["shap_values"]])
     np.testing.assert_allclose(values.sum(axis=1) + rows["base_value"], rows["prediction"], atol=1e-6)
     np.testing.assert_allclose(rows["prediction"], score(applicants(400)[FEATURES]), rtol=1e-12)
-
-
-def test_example_settings(cluster: str, package: Path, tmp_path: Path) -> None:
-    applicants(400).rename(columns={"id": "application_id"}).to_parquet(tmp_path / "applicants.parquet", index=False)
-    model = save(Model(tmp_path / "calls"), tmp_path / "scorecard.pkl")
-    job = tmp_path / "explain_portfolio.py"
-    job.write_bytes((ROOT / "jobs" / "explain_portfolio.py").read_bytes())
-    command = [str(SPARK / "bin" / "spark-submit"), "--properties-file", str(ROOT / "conf" / "standalone.conf")]
-    command += ["--master", cluster, "--py-files", str(package)]
-    # The workers here are small, and on this machine.
-    small = {"spark.executor.cores": "1", "spark.executor.memory": "600m", "spark.driver.memory": "1g"}
-    for name, value in {**small, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}.items():
-        command += ["--conf", f"{name}={value}"]
-    command += [str(job), "run", "--config", str(ROOT / "conf" / "standalone.yaml"), "--log-format", "json"]
-    overrides = {
-        "applicants.path": tmp_path / "applicants.parquet",
-        "applicants.features": json.dumps(FEATURES),
-        "model.file": model,
-        "output.path": tmp_path / "out",
-        "explain.n_evaluations": 65,
-        "explain.shards": 2,
-    }
-    for name, value in overrides.items():
-        command += ["--set", f"{name}={value}"]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        cwd=tmp_path,
-        env=environment(PYSPARK_DRIVER_PYTHON=sys.executable),
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "400 of 400 rows explained, 0 rejected" in done.stdout
-    # spark-submit joins a program's standard error with its output.
-    lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith('{"time"')]
-    assert [line["shard"] for line in lines if "shard" in line] == [1, 2]
-    assert "%|" not in done.stdout + done.stderr

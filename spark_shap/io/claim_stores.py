@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["Store", "store_of"]
+__all__ = ["Store", "store_of", "stores_of"]
 
 _FOLDER = "_claims"  # hidden from readers of folders
 _SETTLE_SECONDS = 1.0
@@ -58,6 +58,12 @@ def store_of(spark: SparkSession, location: Location, run_id: str) -> Store:
     there = hadoop_path(spark, f"{location.path(_FOLDER)}/{run_id}.json")
     uri = there.files.makeQualified(there.path).toUri()
     return _LocalStore(Path(uri.getPath())) if uri.getScheme() == "file" else _FileStore(spark, there)
+
+
+def stores_of(spark: SparkSession, location: Location, run_id: str) -> tuple[Store, ...]:
+    """Return the stores where programs may have left a claim, those that work through Spark Connect included."""
+    store = store_of(spark, location, run_id)
+    return (store,) if isinstance(store, _TableStore) else (store, _TableStore(spark, location, run_id))
 
 
 @dataclass(frozen=True)

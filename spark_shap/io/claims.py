@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_shap.errors import RunError
-from spark_shap.io.claim_stores import store_of
+from spark_shap.io.claim_stores import store_of, stores_of
 from spark_shap.io.sources import SPARK_ERRORS
+from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +134,8 @@ def claimed(spark: SparkSession, location: Location, run_id: str) -> Iterator[Ho
 
 def holder_of(spark: SparkSession, location: Location, run_id: str) -> tuple[Claim, bool | None] | None:
     """Return the claim to a run, if there is one, and whether its program lives; None: that cannot be told at once."""
-    claim = _parsed(store_of(spark, location, run_id).read())
+    texts = (store.read() for store in stores_of(spark, location, run_id))
+    claim = next((found for text in texts if (found := _parsed(text)) is not None), None)
     if claim is None:
         return None
     return claim, _born(claim.pid) == claim.born if claim.place == _place() else None
@@ -146,7 +148,7 @@ def _keep_renewing(holder: Holder, done: threading.Event) -> None:
         except RunError:  # the run itself finds out before its next commit
             return
         except _AWAY as error:  # a file system that is away for a moment
-            _log.debug("the claim was not renewed: %s", error)
+            _log.debug("the claim was not renewed: %s", redact_text(str(error)))
 
 
 def _acquire(store: Store, run_id: str) -> Claim:
