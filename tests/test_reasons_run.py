@@ -44,7 +44,8 @@ def start(session: SparkSession, folder: Path, n_rows: int = 120, /, **sections:
         codes.write_text(CODES)
     reasons = {"harm": "high", "cutoff": 0.5, "codes": str(codes), "exclude": ["age"]}
     sections = {"reasons": reasons, "applicants": {"keep": ["region"]}, **sections}
-    return run(session, RunConfig.model_validate(settings(folder, file, **sections)))
+    given = {name: values for name, values in sections.items() if values is not None}
+    return run(session, RunConfig.model_validate(settings(folder, file, **given)))
 
 
 def table(session: SparkSession, result: RunResult, name: str = "reasons") -> pd.DataFrame:
@@ -246,7 +247,7 @@ def test_delta(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     one, other = (table(spark, each).sort_values(by, ignore_index=True) for each in (parquet, delta))
     pd.testing.assert_frame_equal(one, other)
     # Another run in the same tables, without reasons: their columns are not its own.
-    plain = start(spark, folder, reasons=None, output={"path": str(tmp_path / "delta"), "format": "delta"})  # type: ignore[arg-type]
+    plain = start(spark, folder, reasons=None, output={"path": str(tmp_path / "delta"), "format": "delta"})
     assert plain.record.reason_rows is None
     assert schema.RANKING not in table(spark, plain, "attributions").columns
 
