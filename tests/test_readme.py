@@ -120,6 +120,13 @@ def test_accuracy_command_on_few_rows(command, checkout, tmp_path):
     assert "spark-shap" in run(quick, checkout, seconds=900)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/intervals.py")])
+def test_intervals_command_on_few_rows(command, checkout, tmp_path):
+    printed = run(f"{command.replace('.venv/bin/python', 'python')} --quick --output {tmp_path}", checkout, seconds=900)
+    assert "between 0.93 and 0.97" in printed
+
+
 def test_the_peers_come_with_an_extra():
     assert '.venv/bin/pip install --constraint conf/constraints.txt ".[bench]"' in COMMANDS
     assert "shapiq" in (ROOT / "pyproject.toml").read_text()
