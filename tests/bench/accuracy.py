@@ -22,7 +22,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
@@ -37,6 +37,10 @@ from speed import race  # noqa: E402
 from tasks import TASKS, Task, make_task  # noqa: E402
 from truth import Truth, check_walks, find_truth  # noqa: E402
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found: TypeAlias = dict[str, Any]
 QUICK = ("f8-network-probability", "f20-boosting-margin")
 CHECKED = "f20-boosting-margin"  # where long walks are compared with exact values
 QUICK_PEERS = ("shap.SamplingExplainer", "shap.KernelExplainer, k-means")
@@ -104,28 +108,37 @@ def explain_task(args: argparse.Namespace, task: Task, truth: Truth, names: list
     return records
 
 
-def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What a task's result hangs on, as JSON gives it back."""
-    named = {name: getattr(args, name) for name in ("budgets", "rows", "seeds", "peers", "race", "population", "quick")}
+def resumed(args: argparse.Namespace, name: str, make: Callable[[], Found]) -> Found:
+    """What is in the folder already, if that is wanted and made with the same settings; else what `make` finds."""
     card = None if args.credit_card is None else Path(args.credit_card).name
-    return {**named, "variants": [list(one) for one in args.variants], "credit_card": card, "versions": versions()}
+    kept = ("budgets", "rows", "seeds", "peers", "race", "population", "quick")
+    settings = {option: getattr(args, option) for option in kept}
+    settings |= {"variants": [list(one) for one in args.variants], "credit_card": card, "versions": versions()}
+    path = args.output / f"{name}.json"
+    if args.resume and path.exists():
+        found: Found = json.loads(path.read_text())
+        if found["settings"] == settings:
+            return found
+    found = {"settings": settings, **make()}
+    path.write_text(json.dumps(found, indent=1))
+    return found
 
 
-def run_task(args: argparse.Namespace, task: Task, names: list[str], start: float) -> dict[str, Any]:
-    """Everything that is measured of a task."""
+def run_task(args: argparse.Namespace, task: Task, names: list[str], start: float) -> Found:
+    """Errors, intervals and seconds of everybody on a task."""
     truth = find_truth(task, task.pool[: args.rows], args.output, quick=args.quick)
     print(f"{time.perf_counter() - start:6.0f} s  {task.title}; truth: {truth.how}", flush=True)
     racing = args.race and args.peers and task.kind in ("network", "boosting")
-    summed = args.population and task.name in AGGREGATED
     return {
-        "settings": settings(args),
         "tasks": [describe(task, truth)],
         "records": explain_task(args, task, truth, names),
         "races": [race(task, truth, args.variants[0])] if racing else [],
-        "aggregates": measure_aggregates(task, args.variants[1:], args.output, n_rows=args.population)
-        if summed
-        else [],
     }
+
+
+def run_aggregates(args: argparse.Namespace, task: Task) -> Found:
+    """Aggregates of the product on a task."""
+    return {"aggregates": measure_aggregates(task, args.variants, args.output, n_rows=args.population)}
 
 
 def report(result: dict[str, Any], args: argparse.Namespace) -> list[str]:
@@ -164,13 +177,12 @@ def main() -> None:
     result: dict[str, Any] = {"versions": versions(), "tasks": [], "records": [], "races": [], "aggregates": []}
     start = time.perf_counter()
     for name in args.tasks:
-        done = args.output / f"task-{name}.json"
-        found = json.loads(done.read_text()) if args.resume and done.exists() else None
-        if found is None or found["settings"] != settings(args):
-            found = run_task(args, make_task(name, args.credit_card), names, start)
-            done.write_text(json.dumps(found, indent=1))
+        task = make_task(name, args.credit_card)
+        found = resumed(args, f"task-{name}", lambda task=task: run_task(args, task, names, start))
+        if args.population and name in AGGREGATED:
+            found |= resumed(args, f"aggregates-{name}", lambda task=task: run_aggregates(args, task))
         for part in ("tasks", "records", "races", "aggregates"):
-            result[part] += found[part]
+            result[part] += found.get(part, [])
     result["seconds"] = time.perf_counter() - start
     lines = report(result, args)
     print("\n".join(lines))
