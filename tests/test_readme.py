@@ -128,23 +128,6 @@ def test_trees_command_on_few_rows(command, checkout):
     assert "in 2 GB a worker" in printed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("bench", "few", "printed"),
-    [("scale.py", "--rows 2000 4000", "worker, of the first"), ("resume.py", "--rows 9000", "beyond the lost shard")],
-)
-def test_durability_command_on_few_rows(bench, few, printed, checkout):
-    (command,) = (line for line in COMMANDS if line.startswith(f"{BENCH}/{bench}"))
-    assert printed in run(f"{command.replace('.venv/bin/python', 'python')} {few}", checkout, seconds=900)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/intervals.py")])
-def test_intervals_command_on_few_rows(command, checkout, tmp_path):
-    printed = run(f"{command.replace('.venv/bin/python', 'python')} --quick --output {tmp_path}", checkout, seconds=900)
-    assert "between 0.93 and 0.97" in printed
-
-
 def test_the_peers_come_with_an_extra():
     assert '.venv/bin/pip install --constraint conf/constraints.txt ".[bench]"' in COMMANDS
     assert "shapiq" in (ROOT / "pyproject.toml").read_text()

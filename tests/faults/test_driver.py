@@ -48,13 +48,8 @@ def summed(out: Path) -> bool:
     return found(out, "summary/run_id=*/*.parquet")
 
 
-def cleared(out: Path) -> bool:
-    return summed(out) and not found(out, "_staging/run_id=*")
-
-
 STAGES = [
     Stage("staging", lambda out: found(out, "_staging/run_id=*/copy=*/_temporary"), 0),
-    Stage("staged", lambda out: found(out, "_staging/run_id=*/copy=*/_SUCCESS"), 0, jvm=False),
     Stage("explaining", explaining(0), 0),
     Stage("explaining, Python alone", explaining(1), 1, jvm=False),
     Stage("written, not committed", written(1), 1),
@@ -62,7 +57,6 @@ STAGES = [
     Stage("committed", committed(1), 2),
     Stage("aggregating", summing, N_SHARDS),
     Stage("aggregated", summed, N_SHARDS),
-    Stage("before the commit", cleared, N_SHARDS, jvm=False),
 ]
 
 
