@@ -86,6 +86,8 @@ class _LocalStore:
             self.write(text)
         except FileExistsError:
             return False
+        except FileNotFoundError:  # another program left, and took the empty folder with it
+            return self.create(text)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written: {error.strerror}; name another output.path") from None
         return True
@@ -97,6 +99,8 @@ class _LocalStore:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds claims to other runs
+            self.path.parent.rmdir()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from spark_shap import schema
@@ -58,7 +59,15 @@ def read_run(
     if table not in (schema.ATTRIBUTIONS, schema.REJECTS):
         return read_table(spark, place, table, record.run_id)
     shards = read_shards(spark, place, record.run_id)
-    return read_committed(spark, place, table, record.run_id, shards, struct_fields=record.feature_names)
+    rows = read_committed(spark, place, table, record.run_id, shards, struct_fields=record.feature_names)
+    return rows.drop(*_columns_of_others(record))
+
+
+def _columns_of_others(record: RunRecord) -> list[str]:
+    """Return columns of a Delta table that other runs have filled and this one has not."""
+    surrogate = json.loads(record.config).get("explain", {}).get("audit") == "aggregates"
+    others = [] if surrogate else [schema.SURROGATE_VALUES]
+    return others if record.reason_rows is not None else [*others, schema.RANKING]
 
 
 def location_of(spark: SparkSession, location: Location | str) -> Location:
