@@ -53,6 +53,7 @@ def test_every_row_lightly(spark: Any, tmp_path: Path) -> None:
     assert whole["sampling_error"].notna().all()
 
 
+@pytest.mark.slow
 def test_a_sample_of_rows_is_enough_for_a_loose_target(spark: Any, tmp_path: Path) -> None:
     result, _ = start(spark, tmp_path, 6000, target_error=0.3)
     record = result.record

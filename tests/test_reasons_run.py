@@ -133,6 +133,7 @@ def test_more_evaluations_only_for_declined_rows_that_need_them_and_none_for_the
     assert worker_rows(folder / "calls") - before < result.record.model_evaluations
 
 
+@pytest.mark.slow
 def test_the_same_in_pandas(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     from portfolio import score
 
@@ -157,6 +158,7 @@ def test_the_same_in_pandas(spark: SparkSession, folder: Path, tmp_path: Path) -
     assert lazily.sort_values(["id", "rank", "code_set"])["feature"].tolist() == theirs["feature"].tolist()
 
 
+@pytest.mark.slow
 def test_long_layout_and_a_predicate(spark: SparkSession, folder: Path, reasons: pd.DataFrame) -> None:
     rule = {"harm": "high", "where": "region = 'north' and prediction > 0.6", "exclude": ["age"]}
     done = start(spark, folder, reasons=rule, output={"path": str(folder / "long"), "layout": "long"})
@@ -170,6 +172,7 @@ def test_long_layout_and_a_predicate(spark: SparkSession, folder: Path, reasons:
     assert found.sort_values(["id", "rank"])["feature"].tolist() == alike["feature"].tolist()
 
 
+@pytest.mark.slow
 def test_no_row_to_give_reasons_for(spark: SparkSession, folder: Path) -> None:
     done = start(spark, folder, reasons={"harm": "low", "cutoff": -1.0})
     assert table(spark, done).empty
@@ -177,6 +180,7 @@ def test_no_row_to_give_reasons_for(spark: SparkSession, folder: Path) -> None:
     assert done.record.reason_stable_share is None
 
 
+@pytest.mark.slow
 def test_a_code_map_that_changed_is_another_run(spark: SparkSession, folder: Path, result: RunResult) -> None:
     other = folder / "changed.yaml"
     other.write_text(CODES.replace("Amount", "Too much"))

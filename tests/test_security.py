@@ -92,6 +92,7 @@ def restored() -> Iterator[None]:
     logging.getLogger("spark_shap").setLevel(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("restored")
 def test_a_run_tells_no_secret(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -252,6 +253,7 @@ def refused_everywhere(spark: SparkSession, location: Location, run_id: str) -> 
         read_table(spark, location, "attributions", run_id)
 
 
+@pytest.mark.slow
 def test_names_and_values_are_text(spark: SparkSession, tmp_path: Path) -> None:
     found = injected(spark, tmp_path, {})
     for run_id in RUN_IDS:

@@ -112,6 +112,7 @@ def test_from_a_run_that_is_made_to_one_that_is_complete(
         status(spark, arguments(tmp_path, "x"))
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_why(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(TooManyRejectsError):
         run(spark, configure(tmp_path, raises_at=40, reference={"size": 20, "where": "age <> 40"}))

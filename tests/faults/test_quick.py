@@ -69,6 +69,7 @@ def test_killed_driver_and_a_second_one(work: Work, plain: Path, spark: SparkSes
     assert evaluations(out, 2) <= asked.rows() <= evaluations(out, 2) + 65 * 2 * 4
 
 
+@pytest.mark.slow
 def test_killed_worker(work: Work, plain: Path, spark: SparkSession) -> None:
     out = work.folder / "worker"
     config = RunConfig.model_validate(work.settings(out))
