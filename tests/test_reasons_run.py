@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from portfolio import FEATURES, Model, applicants, save, settings, worker_rows
+from portfolio import FEATURES, Model, applicants, save, settings
 
 from spark_shap import Explainer, Reasons, schema
 from spark_shap.config import RunConfig
@@ -76,12 +76,12 @@ def test_the_table_is_what_was_written_ranked(
     assert set(reasons["id"]) == set(declined.index)
     assert len(declined) < len(written)
     for key, part in reasons[reasons["code_set"] == "own"].groupby("id"):
-        values = pd.Series(written["shap_values"][key].asDict())
+        values = pd.Series(written["shap_values"][key])
         best = values.drop("age")[lambda one: one > 0].nlargest(4)
         assert part["rank"].tolist() == list(range(1, len(best) + 1))
         assert part["feature"].tolist() == best.index.tolist()
         np.testing.assert_array_equal(part["shap_value"], best)
-        errors = written["std_errors"][key].asDict()
+        errors = written["std_errors"][key]
         np.testing.assert_array_equal(part["std_error"], [errors[name] for name in best.index])
 
 
@@ -113,24 +113,19 @@ def test_the_table_of_runs_says_how(spark: SparkSession, result: RunResult, reas
     assert record.reason_codes == {"own": "1", "other": "2"}
     assert len(record.reason_codes_fingerprint or "") == 64
     assert set(record.reason_uncoded) == {f"other: {name}" for name in FEATURES if name not in ("age", "loan amount")}
-    values = pd.DataFrame([row.asDict() for row in declined["shap_values"]])
+    values = pd.DataFrame(list(declined["shap_values"]))
     ranked = (values["age"] > 0) & (values.rank(axis=1, ascending=False)["age"] <= 4)
     assert record.reason_exclusions == {"age": pytest.approx(ranked.mean())}
     assert record.reason_exclusion_share == pytest.approx(ranked.mean())
     assert ranked.mean() > 0
 
 
-def test_more_evaluations_only_for_declined_rows_that_need_them_and_none_for_the_table(
-    spark: SparkSession, folder: Path, result: RunResult
-) -> None:
+def test_more_evaluations_only_for_declined_rows_that_need_them(spark: SparkSession, result: RunResult) -> None:
     written = table(spark, result, "attributions")
     beyond = written["prediction"] >= 0.5
     assert (written["n_evaluations"][~beyond] == 65).all()
     assert (written["n_evaluations"][beyond] > 65).any()
     assert written["n_evaluations"].sum() == result.record.model_evaluations
-    before = worker_rows(folder / "calls")
-    assert start(spark, folder).record.run_id == result.record.run_id
-    assert worker_rows(folder / "calls") - before < result.record.model_evaluations
 
 
 @pytest.mark.slow
@@ -263,7 +258,7 @@ def test_connect(spark_connect: SparkSession, tmp_path: Path) -> None:
     written = table(spark_connect, done, "attributions").set_index("id")
     assert set(found["id"]) == set(written.index[written["prediction"] >= 0.5])
     for key, part in found[found["code_set"] == "own"].groupby("id"):
-        values = pd.Series(written["shap_values"][key]).drop("age")  # on Connect a struct is a dictionary
+        values = pd.Series(written["shap_values"][key]).drop("age")
         assert part.sort_values("rank")["feature"].tolist() == values[values > 0].nlargest(4).index.tolist()
     with pytest.raises(InputError, match=r"reasons\.where"):
         start(spark_connect, tmp_path, reasons={"harm": "high", "where": "nothing = 1"})
