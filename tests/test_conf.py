@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parents[1] / "conf"
 BUNDLE = CONF / "databricks"
-RUNS = sorted(str(file.relative_to(CONF)) for file in [*CONF.glob("*.yaml"), *BUNDLE.glob("*.yaml")])
+RUNS = sorted(
+    str(file.relative_to(CONF))
+    for file in [*CONF.glob("*.yaml"), *BUNDLE.glob("*.yaml")]
+    if file.name != "reason_codes.yaml"
+)
 SETTINGS = sorted(file.name for file in CONF.glob("*.conf"))
 # Families of settings that end in a name of the user's own.
 FAMILIES = ("spark.executorEnv.*", "spark.yarn.appMasterEnv.*", "spark.kubernetes.*.secretKeyRef.*", "spark.hadoop.*")

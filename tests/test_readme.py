@@ -82,7 +82,7 @@ def test_the_demo_command(checkout):
     printed = run(f"python3 jobs/demo.py --output {checkout}/demo", made, SPARK_SHAP_VENV=sys.prefix)
     assert "1,000 of 1,000 rows explained, 0 rejected" in printed
     for table in ("runs", "attributions", "summary", "rejects"):
-        assert list(Path(checkout, "demo", table).glob("run_id=*/*.parquet"))
+        assert list(Path(checkout, "demo", table).glob("run_id=*/**/*.parquet"))
 
 
 def test_ci_calls_the_test_command():
