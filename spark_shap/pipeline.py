@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from spark_shap import schema
 from spark_shap.audit.reasons import reason_spec
 from spark_shap.engine.aggregate import summarize
+from spark_shap.engine.layout import lines_per_row
 from spark_shap.engine.quality import measure
 from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
@@ -38,10 +39,12 @@ from spark_shap.io.shards import (
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import replace_run, tagged
+from spark_shap.job import Job
 from spark_shap.logs import RUN_ID
-from spark_shap.parts import Job, check_complete, make_parts, read_back
+from spark_shap.parts import make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
 from spark_shap.redaction import redact_text
+from spark_shap.rejects import check_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +60,7 @@ __all__ = ["RunResult", "plan_run", "run"]
 
 _log = logging.getLogger(__name__)
 _ERROR_TEXT = 2000
+_UNREADABLE: tuple[type[Exception], ...] = (InputError, *SPARK_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,14 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
         clock.mark("prepare")
         with claimed(spark, location, run_id) as holder, ThreadPoolExecutor(1) as pool:
             earlier, there = find_run(spark, location, run_id), read_shards(spark, location, run_id)
-            if earlier is not None and earlier.status == COMPLETE and _is_whole(spark, location, earlier, there):
-                check_complete(spark, config, inputs, location, earlier)
-                _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
-                return RunResult(earlier, location, inputs.plan, clock.seconds)
+            if earlier is not None and earlier.status == COMPLETE:
+                if _is_whole(spark, location, earlier, there, config.output.layout):
+                    check_complete(spark, config, inputs, location, earlier, there)
+                    _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
+                    return RunResult(earlier, location, inputs.plan, clock.seconds)
+                _log.warning("run %s is complete, but some of its rows are gone: it is made again", run_id)
+                forget_shards(spark, location, run_id)
+                there = {}
             for line in inputs.plan.lines():
                 _log.info("%s", line)
             record = _begun(spark, location, make_record(config, inputs, run_id, started=started), earlier, there)
@@ -128,7 +136,7 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
             attempt = attempt_name(record.attempts, holder.attempt)
             job = Job(config, inputs, location, run_id, record.shards, attempt, holder, writing, bar)
             with _noting_failure(spark, job, record):
-                record = _make(spark, job, record, clock)
+                record = _make(spark, job, record, there, clock)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
     _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
@@ -150,9 +158,6 @@ def _begun(
     before = earlier or replace(record, attempts=0)
     attempts = max(before.attempts, attempts_of(there)) + 1
     shards = next((one.n_parts for one in there.values()), before.shards)
-    if before.status == COMPLETE:
-        _log.warning("run %s is complete, but some of its rows are gone: it is made again", record.run_id)
-        forget_shards(spark, location, record.run_id)
     _log.info("run %s was started before: attempt %d", record.run_id, attempts)
     return replace(record, started_at=before.started_at, attempts=attempts, shards=shards)
 
@@ -164,7 +169,9 @@ def _complete_runs(spark: SparkSession, location: Location) -> tuple[RunRecord, 
         return ()
 
 
-def _is_whole(spark: SparkSession, location: Location, record: RunRecord, shards: Mapping[int, Shard]) -> bool:
+def _is_whole(
+    spark: SparkSession, location: Location, record: RunRecord, shards: Mapping[int, Shard], layout: str
+) -> bool:
     """Whether the attributions of a complete run are all there."""
     if any(part not in shards for part in range(record.shards)):
         return False
@@ -172,11 +179,9 @@ def _is_whole(spark: SparkSession, location: Location, record: RunRecord, shards
         there = read_committed(
             spark, location, schema.ATTRIBUTIONS, record.run_id, shards, struct_fields=record.feature_names
         )
-        lines = len(record.output_names) * (len(record.feature_names) if schema.FEATURE in there.columns else 1)
+        lines = lines_per_row(layout, len(record.output_names), len(record.feature_names))
         return there.count() == record.rows_explained * lines
-    except InputError:
-        return False
-    except SPARK_ERRORS:
+    except _UNREADABLE:
         return False
 
 
@@ -195,9 +200,9 @@ def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterato
         raise
 
 
-def _make(spark: SparkSession, job: Job, record: RunRecord, clock: _Clock) -> RunRecord:
+def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, Shard], clock: _Clock) -> RunRecord:
     config, location, run_id = job.config, job.location, job.run_id
-    shards = make_parts(spark, job)
+    shards = make_parts(spark, job, there)
     clock.mark("explain")
     written = read_back(spark, job, shards)
     parts = {part: one for part, one in shards.items() if part >= 0}

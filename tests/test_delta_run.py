@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from portfolio import FEATURES, Model, applicants, save, settings, worker_rows
 
-from spark_shap import InputError, parts, read_run, schema
+from spark_shap import InputError, job, read_run, schema
 from spark_shap.config import RunConfig
 from spark_shap.engine.explain import explain_frame
 from spark_shap.io.runs import read_runs
@@ -76,7 +76,7 @@ def test_model_is_asked_once(spark: SparkSession, tmp_path: Path, monkeypatch: p
         before.append(worker_rows(tmp_path / "calls"))
         return explain_frame(*arguments, **options)
 
-    monkeypatch.setattr(parts, "explain_frame", explain)
+    monkeypatch.setattr(job, "explain_frame", explain)
     done = start(spark, tmp_path)
     assert worker_rows(tmp_path / "calls") - before[0] == done.record.model_evaluations
 
@@ -195,7 +195,7 @@ def test_a_delta_input_is_read_at_one_version(
         rows.withColumn("id", rows["id"] + 10_000).write.format("delta").mode("append").save(source)
         return explain_frame(*arguments, **options)
 
-    monkeypatch.setattr(parts, "explain_frame", late)
+    monkeypatch.setattr(job, "explain_frame", late)
     applied = {"path": source, "format": "delta"}
     done = start(spark, folder, applicants=applied, output={"path": str(tmp_path / "out"), "format": "delta"})
     assert done.record.rows_explained == 120

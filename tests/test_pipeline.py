@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer, parts, pipeline, schema
+from spark_shap import Explainer, job, pipeline, rejects, schema
 from spark_shap.config import RunConfig
 from spark_shap.engine.door import missing_rows
 from spark_shap.engine.explain import explain_frame
@@ -52,7 +52,7 @@ def start(session: SparkSession, folder: Path, data: pd.DataFrame, model: Model,
     config = RunConfig.model_validate(settings(folder, save(model, folder / "model.pkl"), **sections))
     before: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "explain_frame", noting(before, folder / "calls"))
+        patch.setattr(job, "explain_frame", noting(before, folder / "calls"))
         result = run(session, config)
     return Done(folder, data, config, result, worker_rows(folder / "calls") - before[0] if before else 0)
 
@@ -468,7 +468,7 @@ def test_a_model_that_changes_its_mind_fails_the_run(
         (tmp_path / "calls.over").touch()
         return missing_rows(*arguments)
 
-    monkeypatch.setattr(parts, "missing_rows", missing)
+    monkeypatch.setattr(rejects, "missing_rows", missing)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         with pytest.raises(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from portfolio import Model, applicants, save, settings
 
-from spark_shap import parts, pipeline
+from spark_shap import job, pipeline
 from spark_shap.config import RunConfig
 from spark_shap.errors import InputError, TooManyRejectsError
 from spark_shap.io.claim_stores import store_of, stores_of
@@ -55,7 +55,7 @@ def kill_at(n_commits: int, monkeypatch: pytest.MonkeyPatch, look: Any = lambda:
             raise Killed
         commit_shard(*arguments)
 
-    monkeypatch.setattr(parts, "commit_shard", commit)
+    monkeypatch.setattr(job, "commit_shard", commit)
 
 
 def arguments(folder: Path, run_id: str | None = None, **options: Any) -> Namespace:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
     from spark_shap.engine.worker import Columns
 
-__all__ = ["to_long", "to_wide"]
+__all__ = ["lines_per_row", "to_long", "to_wide"]
+
+
+def lines_per_row(layout: str, n_outputs: int, n_features: int) -> int:
+    """Return how many lines of the table an applicant has."""
+    return n_outputs * (n_features if layout == "long" else 1)
 
 
 def to_long(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataFrame:

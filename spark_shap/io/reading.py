@@ -12,7 +12,7 @@ from spark_shap.io.delta import delta_exists
 from spark_shap.io.files import folder_names
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, read_runs
-from spark_shap.io.shards import read_committed, read_shards
+from spark_shap.io.shards import optional_columns, read_committed, read_shards
 from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.io.tables import read_table
 
@@ -59,15 +59,9 @@ def read_run(
     if table not in (schema.ATTRIBUTIONS, schema.REJECTS):
         return read_table(spark, place, table, record.run_id)
     shards = read_shards(spark, place, record.run_id)
-    rows = read_committed(spark, place, table, record.run_id, shards, struct_fields=record.feature_names)
-    return rows.drop(*_columns_of_others(record))
-
-
-def _columns_of_others(record: RunRecord) -> list[str]:
-    """Return columns of a Delta table that other runs have filled and this one has not."""
-    surrogate = json.loads(record.config).get("explain", {}).get("audit") == "aggregates"
-    others = [] if surrogate else [schema.SURROGATE_VALUES]
-    return others if record.reason_rows is not None else [*others, schema.RANKING]
+    aggregates = json.loads(record.config).get("explain", {}).get("audit") == "aggregates"
+    own = optional_columns(surrogate_values=aggregates, ranking=record.reason_rows is not None)
+    return read_committed(spark, place, table, record.run_id, shards, struct_fields=record.feature_names, optional=own)
 
 
 def location_of(spark: SparkSession, location: Location | str) -> Location:

@@ -38,6 +38,7 @@ __all__ = [
     "check_total",
     "commit_shard",
     "forget_shards",
+    "optional_columns",
     "read_all_shards",
     "read_committed",
     "read_shards",
@@ -79,6 +80,7 @@ class Shard:
     committed_at: datetime
 
 
+_OPTIONAL = frozenset({schema.SURROGATE_VALUES, schema.RANKING})
 _TYPES: dict[str, T.DataType] = {"int": T.LongType(), "str": T.StringType(), "datetime": T.TimestampType()}
 _SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(Shard)])
 
@@ -149,6 +151,7 @@ def read_committed(
     shards: Mapping[int, Shard],
     *,
     struct_fields: Sequence[str] | None = None,
+    optional: Iterable[str] = (),
 ) -> DataFrame:
     """Return the committed rows of a run in a table that is filled shard by shard.
 
@@ -162,6 +165,9 @@ def read_committed(
         The committed parts.
     struct_fields
         As in `read_table`.
+    optional
+        Which optional columns the run has filled, see `optional_columns`; others are left out: a Delta table has
+        those of all its runs.
 
     Raises
     ------
@@ -174,7 +180,14 @@ def read_committed(
         wanted = [one.shard for part, one in shards.items() if part >= 0]
     if not wanted:
         raise InputError(f"{location}: no shard of run {run_id!r} is committed to table {table!r}; run the job")
-    return read_table(spark, location, table, run_id, shards=sorted(wanted), struct_fields=struct_fields)
+    rows = read_table(spark, location, table, run_id, shards=sorted(wanted), struct_fields=struct_fields)
+    return rows.drop(*(_OPTIONAL - set(optional)))
+
+
+def optional_columns(*, surrogate_values: bool, ranking: bool) -> tuple[str, ...]:
+    """Return the names of a run's optional columns of attributions: an audit's exact part, and reasons' ranking."""
+    found = [schema.SURROGATE_VALUES] if surrogate_values else []
+    return (*found, schema.RANKING) if ranking else tuple(found)
 
 
 def remove_others(spark: SparkSession, location: Location, run_id: str, shards: Mapping[int, Shard]) -> None:

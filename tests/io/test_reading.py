@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from records import RECORD
 
 from spark_shap import InputError, read_run, schema
 from spark_shap.io.location import Location
-from spark_shap.io.runs import RunRecord, write_run
+from spark_shap.io.runs import write_run
 from spark_shap.io.shards import KEYS, Shard, commit_shard, read_shards, remove_others
 from spark_shap.io.tables import read_table, replace_shard
 
@@ -20,31 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-RECORD = RunRecord(
-    run_id="0012",
-    started_at=NOW,
-    finished_at=NOW,
-    config='{"explain":{"seed":7}}',
-    model_uri="scoring:predict",
-    model_fingerprint="ab" * 32,
-    reference_name="accepted",
-    reference_fingerprint="cd" * 32,
-    reference_rows=1000,
-    reference_weight=1234.5,
-    feature_names=("a b", "c.d"),
-    output_names=("bad",),
-    output_space="probability",
-    method="sampling",
-    method_reason="23 features, a budget of 512",
-    seed=7,
-    rows_read=4,
-    rows_explained=3,
-    rows_rejected=1,
-    model_evaluations=99,
-    additivity_gap_max=1e-12,
-    std_error_median=0.001,
-    versions={"numpy": "2.4.6"},
-)
+FINISHED = replace(RECORD, started_at=NOW, finished_at=NOW, rows_read=4, rows_explained=3)
 
 
 def shard(part: int, name: str, n_rows: int = 3, attempt: str = "00001a") -> Shard:
@@ -71,7 +48,7 @@ def location(tmp_path: Path) -> Location:
 
 
 def test_a_shard_is_there_when_its_line_is(spark: SparkSession, location: Location) -> None:
-    record = replace(RECORD, run_id="r1", shards=2)
+    record = replace(FINISHED, run_id="r1", shards=2)
     for name, first in (("0-a", 0), ("0-b", 0), ("1-a", 3), ("1-dead", 3)):
         put(spark, location, name, first)
     # Two programs committed the first shard: every reader takes the one that began later.
@@ -94,14 +71,14 @@ def test_unfinished_runs_are_not_shown(spark: SparkSession, location: Location) 
     commit_shard(spark, location, "r1", shard(0, "0-a"))
     with pytest.raises(InputError, match="no table 'runs' to read"):
         read_run(spark, location)
-    write_run(spark, location, replace(RECORD, run_id="r1", status="failed", error="the disk is full"))
+    write_run(spark, location, replace(FINISHED, run_id="r1", status="failed", error="the disk is full"))
     with pytest.raises(
         InputError, match=r"run r1 is not finished: failed \(the disk is full\); start the same command"
     ):
         read_run(spark, location, "r1")
     with pytest.raises(InputError, match=r"no finished run 'latest'; the newest there are: none"):
         read_run(spark, location)
-    write_run(spark, location, replace(RECORD, run_id="r1"))
+    write_run(spark, location, replace(FINISHED, run_id="r1"))
     assert read_run(spark, location).count() == 3
     with pytest.raises(InputError, match=r"no finished run 'r2'; the newest there are: r1"):
         read_run(spark, location, "r2")
