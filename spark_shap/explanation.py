@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.audit.reasons import reasons_frame
+from spark_shap.core.student import student_quantile
 from spark_shap.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Explanation:
         The rows' reasons, as numbers; None where the explainer was not asked for reasons. `reasons` names them.
     reason_spec
         How they are named.
+    degrees_of_freedom
+        Of the standard errors, of their shape, infinite where a value is exact; None where all are.
     """
 
     values: NDArray[np.float64]
@@ -67,6 +70,7 @@ class Explanation:
     converged: NDArray[np.bool_] | None = None
     ranking: Ranking | None = None
     reason_spec: ReasonSpec | None = None
+    degrees_of_freedom: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -83,6 +87,32 @@ class Explanation:
     def additivity_gap(self) -> NDArray[np.float64]:
         """(n,) or (n, K): prediction minus base value minus the sum of the values."""
         return np.asarray(self.predictions - self.base_values - self.values.sum(axis=1))
+
+    def confidence_interval(self, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the limits between which the exact values lie with a probability, each by itself.
+
+        Parameters
+        ----------
+        level
+            That probability, between 0 and 1.
+
+        Returns
+        -------
+        low, high
+            Of the shape of `values`: Student's t times the standard error to each side.
+
+        Raises
+        ------
+        UsageError
+            `level` is no such number.
+        """
+        if not 0.0 < level < 1.0:
+            raise UsageError(f"level: {level!r} is not between 0 and 1; 0.95 gives 95 % intervals")
+        if self.degrees_of_freedom is None:
+            return self.values, self.values
+        known = np.isinf(self.degrees_of_freedom)  # exact, or failed
+        half = student_quantile(level, np.where(known, 1.0, self.degrees_of_freedom)) * self.std_errors
+        return self.values - half, self.values + half
 
     def reasons(self) -> pd.DataFrame:
         """Return which features harm each row most, one line a row, rank and code set.

@@ -36,6 +36,7 @@ def explain_rows(prepared: Prepared, X: Any, key: Any, codes: CodeMap | None = N
     found = _portions(prepared.explain, rows, hashes, prepared.rows_in_memory)
     converged = [part.converged for part in found if part.converged is not None]
     rankings = [part.ranking for part in found if part.ranking is not None]
+    degrees = [part.dof for part in found if part.dof is not None]
     spec = reason_spec(prepared, codes)
     predictions = np.concatenate([part.predictions for part in found])
     return Explanation(
@@ -53,6 +54,7 @@ def explain_rows(prepared: Prepared, X: Any, key: Any, codes: CodeMap | None = N
         _one(prepared, np.concatenate(converged)) if converged else None,
         Ranking(*(np.concatenate(parts) for parts in zip(*rankings, strict=True))) if rankings else None,
         spec,
+        _one(prepared, np.concatenate(degrees)) if degrees else None,
     )
 
 

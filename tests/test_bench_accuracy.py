@@ -73,9 +73,10 @@ def test_intervals_that_are_right_cover_as_they_say():
     from scipy import stats
 
     errors = stats.t.rvs(7, size=20_000, random_state=0)
-    found = judge_errors(errors, np.ones_like(errors), budget=17)
+    own, limit = np.ones_like(errors), stats.t.ppf(0.975, 7)
+    found = judge_errors(errors, own, limit * own)
     assert found["coverage"] == pytest.approx(0.95, abs=0.006)
-    assert judge_errors(errors, np.full_like(errors, 0.5), budget=17)["coverage"] < 0.8
+    assert judge_errors(errors, own, limit / 2 * own)["coverage"] < 0.8
 
 
 def test_a_target_counts_how_many_times_smaller_the_error_is():

@@ -24,7 +24,7 @@ def test_exact_equals_the_subset_formula(data):
     assert found.method == "exact"
 
 
-@pytest.mark.parametrize("n_evaluations", [65, 129, 513])
+@pytest.mark.parametrize("n_evaluations", [9, 17, 65, 513])
 def test_intervals_cover_the_exact_values(data, n_evaluations):
     background, x = data[0], data[1][:400]
     truth = Explainer(interacting, background, method="exact")(x).values
@@ -32,11 +32,30 @@ def test_intervals_cover_the_exact_values(data, n_evaluations):
     found = [Explainer(interacting, background, seed=seed, **sampled)(x) for seed in range(3)]
     error = np.array([one.values for one in found]) - truth
     std_errors = np.array([one.std_errors for one in found])
-    t_quantile = {65: 2.040, 129: 1.998, 513: 1.969}[n_evaluations]  # Student, one degree a pair less one
-    assert 0.93 <= (np.abs(error) <= t_quantile * std_errors).mean() <= 0.97
+    halves = np.array([one.confidence_interval()[1] - one.values for one in found])
+    assert 0.93 <= (np.abs(error) <= halves).mean() <= 0.97
     # No luck of a loose bound: the errors' mean square is what the standard errors say, but for what the
     # stratified background saves (at 60 background rows it is covered evenly several times).
     assert 0.95 < np.mean(std_errors**2) / np.mean(error**2) < 1.25
+
+
+def test_intervals_cover_where_most_of_the_error_is_the_surrogates(data):
+    def probability(x):
+        return 1 / (1 + np.exp(-x @ np.linspace(0.2, 1.6, 8)))
+
+    background, x = data[0], data[1][:300]
+    truth = Explainer(probability, background, method="exact")(x).values
+    sampled = {"method": "sampling", "n_evaluations": 9, "population": data[1], "surrogate_evaluations": 8000}
+    found = Explainer(probability, background, **sampled)(x)
+    low, high = found.confidence_interval(0.95)
+    assert 0.93 <= ((low <= truth) & (truth <= high)).mean() <= 0.97
+    # Four pairs of the model alone would have 4 degrees of freedom, and an interval far too wide.
+    assert np.median(found.degrees_of_freedom) > 6
+    wider = found.confidence_interval(0.99)
+    assert (wider[0] <= low).all()
+    assert (wider[1] >= high).all()
+    with pytest.raises(UsageError, match=r"level: 95 is not between 0 and 1; 0\.95"):
+        found.confidence_interval(95)
 
 
 def test_error_falls_with_the_root_of_the_budget(data):

@@ -56,6 +56,8 @@ class Attributions:
         (n, M, K) the surrogate's part of the values, exact; None without a surrogate.
     ranking
         The rows' reasons; None where none were asked for.
+    dof
+        (n, M, K) degrees of freedom of the standard errors, infinite where a value is exact; None where all are.
     """
 
     values: FloatArray
@@ -66,3 +68,4 @@ class Attributions:
     converged: BoolArray | None = None
     known: FloatArray | None = None
     ranking: Ranking | None = None
+    dof: FloatArray | None = None

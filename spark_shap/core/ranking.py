@@ -17,19 +17,19 @@ the first `RIVALS` features left out, and so on the safe side where they overlap
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from spark_shap.core.student import student_tail
+
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
 
-__all__ = ["RIVALS", "RankRule", "Ranking", "Standing", "student_tail"]
+__all__ = ["RIVALS", "RankRule", "Ranking", "Standing"]
 
 RIVALS = 4  # features left out, the most harmful first, that may push a reason out
-_CERTAIN = math.inf
 
 
 class Standing(NamedTuple):
@@ -195,21 +195,3 @@ class RankRule:
         exact = np.zeros((len(asked), self.top * (1 + RIVALS)))
         out.put(asked, self.judge(standing, exact, np.zeros(shape), np.ones(len(asked))))
         return out
-
-
-def student_tail(gaps: FloatArray, errors: FloatArray, dof: FloatArray) -> FloatArray:
-    """Return the probability that Student's t is larger than gaps over errors, both 0 or more; 0 where exact.
-
-    Notes
-    -----
-    Wallace's normal approximation, within 0.001 of the exact probability from three degrees of freedom on
-    (D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", 1959).
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(errors > 0.0, gaps / errors, _CERTAIN)
-    dof = np.broadcast_to(np.maximum(dof, 1.0), t.shape)
-    sure = np.isinf(t)
-    squared = np.where(sure, 0.0, t) ** 2
-    z = (8.0 * dof + 1.0) / (8.0 * dof + 3.0) * np.sqrt(dof * np.log1p(squared / dof))
-    tails = np.fromiter((0.5 * math.erfc(one) for one in (z * math.sqrt(0.5)).ravel().tolist()), np.float64, z.size)
-    return np.where(sure, 0.0, tails.reshape(z.shape))

@@ -13,6 +13,7 @@ import numpy as np
 
 from spark_shap.core.contrasts import PairErrors
 from spark_shap.core.precision import RoundSum
+from spark_shap.core.student import welch
 from spark_shap.core.surrogate import Surrogate
 from spark_shap.core.surrogate.refinement import Unrefined, fine_totals, refined_blocks
 
@@ -82,6 +83,14 @@ class Rounds:
             players = self.part.players[index]
             more = self.part.exact[index][players].reshape(values.shape) + more
         return values + more, np.sqrt(errors**2 + fine_errors**2) if fine_errors.any() else errors
+
+    def degrees(self, index: IntArray) -> FloatArray:
+        """Return the degrees of freedom (n, M, K) of those errors: one a pair, and Welch's for both samples' sum."""
+        errors, pairs = self.own.estimate(index)[1], np.maximum(self.own.pairs[index, None, None], 1.0)
+        fine_errors = self.fine.estimate(index)[1]
+        if not fine_errors.any():
+            return np.broadcast_to(pairs, errors.shape)
+        return welch((errors, pairs), (fine_errors, np.maximum(self.fine.pairs[index, None, None], 1.0)))
 
     def rank(self, index: IntArray, rule: RankRule) -> Ranking:
         """Return the reasons of the rows at `index`, as far as they are known by now."""

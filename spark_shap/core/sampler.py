@@ -97,6 +97,7 @@ class Sampler:
             converged=None if self.tolerance is None else np.ones((n_rows, n_outputs), dtype=bool),
             known=None if exact is None else exact.copy(),
             ranking=None if self.rule is None else Ranking.none(n_rows, self.rule.top),
+            dof=np.full(shape, np.inf),
         )
         whole = Part(rows, row_hashes, players, np.arange(n_rows), control, exact)
         count = players.sum(axis=1)
@@ -148,6 +149,8 @@ class Sampler:
         values, std_errors = sums.estimate(np.arange(len(part.places)))
         place(values, part, out.values)
         place(std_errors, part, out.std_errors)
+        if out.dof is not None:
+            place(sums.degrees(np.arange(len(part.places))), part, out.dof)
         if self.rule is not None and out.ranking is not None:
             asked = self.rule.asked(out.predictions[part.places]) & ~np.isin(part.places, list(out.failures))
             ranking = sums.rank(np.flatnonzero(asked), self.rule)

@@ -55,7 +55,8 @@ def coverage(prepared: Prepared, truth: Truth, budget: int, draws: int) -> dict[
     n_rows = len(truth.values)
     outcome = prepared.at(budget).explain(np.tile(prepared.task.pool[:n_rows], (draws, 1)))
     errors = outcome.values.reshape(draws, n_rows, -1) - truth.values
-    return {"budget": budget, **judge_errors(errors, outcome.std_errors.reshape(errors.shape), budget)}
+    own = (part.reshape(errors.shape) for part in (outcome.std_errors, outcome.halves))
+    return {"budget": budget, **judge_errors(errors, *own)}
 
 
 def bias(prepared: Prepared, truth: Truth) -> dict[str, Any]:

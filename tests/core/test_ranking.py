@@ -15,7 +15,7 @@ from spark_shap.core.contrasts import PairErrors
 from spark_shap.core.design import design_bank
 from spark_shap.core.game import Game, ask
 from spark_shap.core.precision import Tolerance, VarianceModel
-from spark_shap.core.ranking import RankRule, student_tail
+from spark_shap.core.ranking import RankRule
 from spark_shap.core.sampler import Sampler
 from spark_shap.core.sampling import draw_pairs
 from spark_shap.core.strata import BackgroundStrata
@@ -81,13 +81,6 @@ def test_rows_short_of_the_cutoff_have_no_reasons():
     assert (high.features[0] == -1).all()
     low = replace(RULE, sign=-1, cutoff=0.5).judge_exact(-values, predictions)
     assert low.asked.tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("dof", [3, 5, 15, 63, 1000])
-def test_student_tail(dof):
-    t = np.linspace(0, 9, 200)[None]
-    mine = student_tail(t, np.ones_like(t), np.full((1, 1), float(dof)))
-    np.testing.assert_allclose(mine, stats.t.sf(t, dof), atol=0.001)
 
 
 def contrasts(n_seeds, n_pairs=24):
