@@ -1,4 +1,4 @@
-"""The command line: ``spark-shap run``, ``plan``, ``status`` and ``demo``.
+"""The command line: ``spark-shap run``, ``plan``, ``status``, ``demo`` and ``class-archive``.
 
 Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 130 interrupted; ``status --run`` says by them
 what became of the run. What goes wrong is a line on standard error each, with ``--log-format json`` an object.
@@ -74,6 +74,9 @@ def _complain(texts: Sequence[str], code: int, *, as_json: bool) -> int:
 
 def _called(arguments: argparse.Namespace) -> int:
     """Run the command that was given and return its exit code."""
+    if hasattr(arguments, "without_spark"):
+        arguments.without_spark()
+        return 0
     if hasattr(arguments, "inspect"):
         said = _with_spark(partial(arguments.inspect, arguments=arguments), **arguments.session(arguments))
         print("\n".join(said.lines))
@@ -116,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", default="spark-shap-demo", metavar="FOLDER", help="where the tables go")
     demo.set_defaults(command=_demo, configure=_configure_demo)
     status_command.add_command(commands)
+    text = "keep Spark's classes in a file of some 200 MB in the cache folder, so that local sessions start sooner"
+    archive = commands.add_parser("class-archive", help=text, description=text)
+    archive.set_defaults(without_spark=_class_archive)
     for command in commands.choices.values():
         command.add_argument("--quiet", action="store_true", help="print results and errors only, no progress")
         command.add_argument(
@@ -197,6 +203,13 @@ def _plan(spark: SparkSession, config: RunConfig, **_: object) -> None:
     from spark_shap.pipeline import plan_run
 
     print("\n".join(plan_run(spark, config).lines()))
+
+
+def _class_archive() -> None:
+    from spark_shap.class_archive import make_archive
+
+    path = make_archive()
+    print(f"{path}: {path.stat().st_size / 2**20:,.0f} MB; local sessions start with it from now on")
 
 
 def _demo(spark: SparkSession, config: RunConfig, *, bar: bool) -> None:

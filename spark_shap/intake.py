@@ -12,11 +12,12 @@ from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.lightening import lighten
 from spark_shap.backgrounds import SparkBackground, population_rows
 from spark_shap.choice import choose
+from spark_shap.core.accelerate import load_kernels
 from spark_shap.core.audit_plan import AuditPlan, AuditTargets
 from spark_shap.dataframes import column
 from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns, spark_schema
-from spark_shap.engine.probing import probe_on_workers, warm_workers
+from spark_shap.engine.probing import probe_on_workers, start_workers, warm_workers
 from spark_shap.engine.reasons import check_reasons
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
@@ -80,12 +81,16 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     InputError, ModelError, MethodError
         Naming what cannot be used.
     """
-    loaded = load_model(object=config.model.object, file=config.model.file, sha256=config.model.sha256)
-    if config.model.object is not None:
-        ship_module(config.model.object.partition(":")[0])
     # Small jobs of Spark and the driver's own work, side by side.
-    with ThreadPoolExecutor(4) as pool, one_thread():
-        return _checked(spark, config, loaded, _source(spark, config, loaded.model), pool)
+    with ThreadPoolExecutor(6) as pool, one_thread():
+        starting = pool.submit(start_workers, spark)
+        loaded = load_model(object=config.model.object, file=config.model.file, sha256=config.model.sha256)
+        pool.submit(load_kernels)
+        if config.model.object is not None:
+            ship_module(config.model.object.partition(":")[0])
+        source = _source(spark, config, loaded.model)
+        starting.result()
+        return _checked(spark, config, loaded, source, pool)
 
 
 class _Source(NamedTuple):

@@ -42,6 +42,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
+        # As the command line makes its session: short jobs are mostly the JVM compiling and workers importing.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
+        "spark.python.daemon.module": "spark_shap.engine.daemon",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         **(DELTA_CONF if WITH_DELTA else {}),
     }

@@ -14,5 +14,9 @@ from pyspark.daemon import manager
 if __name__ == "__main__":
     # Without one of these a worker still starts, and says what is missing when it is needed.
     with suppress(Exception):
-        import spark_shap.engine.worker  # noqa: F401
+        import spark_shap.engine.worker
+        import spark_shap.prepare  # noqa: F401
+        from spark_shap.core.accelerate import load_kernels
+
+        load_kernels()
     manager()

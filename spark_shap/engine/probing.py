@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from spark_shap.core.accelerate import available
+from spark_shap.core.accelerate import load_kernels
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, load
 from spark_shap.errors import SparkShapError
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
-__all__ = ["probe_on_workers", "warm_workers"]
+__all__ = ["probe_on_workers", "start_workers", "warm_workers"]
 
 _MOST_TASKS = 64
 _COLUMN = "found"
-_KERNELS = ("surrogate.lookup", "trees.lookup")
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,11 @@ class _WarmPartition:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Import what explaining will need; what is not there says so when it is needed."""
-        kernels = [f"spark_shap.core.{name}_compiled" for name in _KERNELS] if available() else []
-        for name in (*self.modules, "spark_shap.prepare", *kernels):
+        for name in (*self.modules, "spark_shap.prepare"):
             with suppress(Exception):
                 importlib.import_module(name)
+        with suppress(Exception):
+            load_kernels()
         for _ in batches:  # Spark ends a worker that leaves input unread
             pass
         yield from ()
@@ -76,6 +76,11 @@ def warm_workers(spark: SparkSession, model: Any) -> None:
     tasks = min(parallelism(spark), _MOST_TASKS)
     numbers = spark.range(0, tasks, 1, tasks)
     numbers.mapInArrow(_WarmPartition((type(model).__module__,)), f"{_COLUMN} binary").collect()
+
+
+def start_workers(spark: SparkSession) -> None:
+    """Start one worker, and with it the process that all workers of a machine are forked from."""
+    spark.range(0, 1, 1, 1).mapInArrow(_WarmPartition(()), f"{_COLUMN} binary").collect()
 
 
 def probe_on_workers(spark: SparkSession, carrier: Carrier, frame: pd.DataFrame) -> Probe:

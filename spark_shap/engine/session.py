@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
-import shutil
 import sys
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spark_shap.dataframes import is_connect
+from spark_shap.engine.java import java_options, java_program
 from spark_shap.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -77,34 +75,24 @@ def make_session(master: str | None, conf: Mapping[str, Any], *, delta: bool) ->
     # Settings of the builder would override those of spark-submit, whose master must win.
     if "PYSPARK_GATEWAY_PORT" in os.environ or "spark.remote" in conf or "SPARK_REMOTE" in os.environ:
         return builder.getOrCreate()
-    builder = builder.master(master or "local[*]")
-    _require_java()
+    master = master or "local[*]"
+    builder = builder.master(master)
+    java_program()  # says what is missing before pyspark says less
     set_worker_python()
+    # On a cluster the package may come to the workers only with a job's files.
+    if master.startswith("local") and "spark.python.daemon.module" not in conf:
+        builder = builder.config("spark.python.daemon.module", "spark_shap.engine.daemon")
     builder = _quiet(builder, conf)
     if delta and "spark.jars.packages" not in conf and "spark.jars" not in conf:
         builder = _with_delta(builder)
     return builder.getOrCreate()
 
 
-def _require_java() -> None:
-    home = os.environ.get("JAVA_HOME")
-    there = (Path(home, "bin", "java").exists() if home else False) or shutil.which("java")
-    if not there:
-        raise MissingDependencyError(
-            "Java is not found: Spark needs Java 17; install it (Debian: apt-get install openjdk-17-jre-headless) or "
-            "set JAVA_HOME"
-        )
-
-
 def _quiet(builder: SparkSession.Builder, conf: Mapping[str, Any]) -> SparkSession.Builder:
     """Keep Spark's start-up chatter off the terminal; errors still show."""
     defaults: dict[str, Any] = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     defaults["spark.sql.shuffle.partitions"] = "8"  # 200 tiny tasks are most of a small local job's time
-    logging_file = Path(str(files("spark_shap.engine") / "log4j2.properties")).resolve().as_uri()
-    # The model runs in Python, and the JVM mostly starts up: compiling its code lightly halved its share of
-    # the processor in a job of half a minute. A URI, since a path may have spaces.
-    options = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", f"-Dlog4j2.configurationFile={logging_file}")
-    defaults["spark.driver.extraJavaOptions"] = " ".join(options)
+    defaults["spark.driver.extraJavaOptions"] = java_options()
     for name, value in defaults.items():
         if name not in conf:
             builder = builder.config(name, value)

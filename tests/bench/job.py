@@ -87,7 +87,7 @@ class PeakMemory(threading.Thread):
                     continue
                 number = int(status.parent.name)
                 parents[number] = int(text.split("PPid:")[1].split()[0])
-                if b"pyspark.daemon" in command and "VmHWM" in text:
+                if b"pyspark.worker" in command and "VmHWM" in text:
                     peaks[number] = int(text.split("VmHWM:")[1].split()[0]) * 1024
             own = [peak for number, peak in peaks.items() if self._is_ours(number, parents)]
             self.peak = max([self.peak, *own])

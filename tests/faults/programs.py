@@ -206,7 +206,7 @@ def started_by(pid: int, text: str = "") -> list[int]:
 
 def python_workers(pid: int) -> list[int]:
     """The Python workers below a process: children of a daemon."""
-    return sorted({one for daemon in started_by(pid, "pyspark.daemon") for one in started_by(daemon)})
+    return sorted({one for daemon in started_by(pid, "pyspark.worker") for one in started_by(daemon)})
 
 
 # ------------------------------------------------------------------------- what can be seen of a run
