@@ -125,6 +125,13 @@ def test_accuracy_command_on_few_rows(command, checkout, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/intervals.py")])
+def test_intervals_command_on_few_rows(command, checkout, tmp_path):
+    quick = f"{command.replace('.venv/bin/python', 'python')} --quick --output {tmp_path}"
+    assert "between 0.93 and 0.97" in run(quick, checkout, seconds=900)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/trees.py")])
 def test_trees_command_on_few_rows(command, checkout):
     printed = run(f"{command.replace('.venv/bin/python', 'python')} --quick --no-peers", checkout, seconds=900)
