@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +10,11 @@ from games import credit_like
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
-from spark_shap import Explainer
+from spark_shap import Explainer, MethodError
+from spark_shap.config import RunConfig
 from spark_shap.engine.shipping import dumps
+from spark_shap.io.runs import read_runs
+from spark_shap.pipeline import run
 
 NAMES = [f"f{index}" for index in range(6)]
 
@@ -63,3 +67,37 @@ def test_rows_of_a_table_get_the_same_values(spark, data):
     found = np.array([[row[name] for name in NAMES] for row in rows["shap_values"]])
     np.testing.assert_array_equal(found, explainer(frame[NAMES].head(200)).values)
     assert rows["error"].isna().all()
+
+
+def test_a_run_records_the_choice_and_its_reason(spark, data, tmp_path):
+    frame, model = data
+    pd.DataFrame(frame.head(300)).to_parquet(tmp_path / "applicants.parquet")
+    joblib.dump(model, tmp_path / "model.joblib")
+    config = RunConfig.model_validate(
+        {
+            "applicants": {"path": str(tmp_path / "applicants.parquet"), "key": ["id"], "features": NAMES},
+            "reference": {"size": 100},
+            "model": {"file": str(tmp_path / "model.joblib")},
+            "explain": {"output_space": "margin"},
+            "output": {"path": str(tmp_path / "out")},
+        }
+    )
+    result = run(spark, config)
+    (record,) = read_runs(spark, result.location)
+    assert record.method == "tree"
+    assert record.method_reason == "GradientBoostingClassifier is a sum of 30 trees in this output space"
+    assert (record.std_error_median, record.std_error_p99) == (0.0, 0.0)
+    assert 0.0 <= record.additivity_gap_max < 1e-9
+
+
+def test_a_named_method_that_cannot_do_the_job_is_an_error(data):
+    frame, model = data
+    x = frame[NAMES].head(50)
+    linear = LinearRegression().fit(x, x["f0"])
+    for other in (linear, lambda rows: rows["f0"] ** 2):
+        with pytest.raises(MethodError, match=r"method: 'tree' needs a sum of trees in output space 'prediction'"):
+            Explainer(other, x, method="tree")
+    with pytest.raises(MethodError, match=r"'tree' needs a sum of trees in output space 'probability'.*'margin'"):
+        Explainer(model, x, method="tree")
+    with pytest.raises(MethodError, match="method: 'linear' needs a model that is linear"):
+        Explainer(model, x, method="linear", output_space="margin")

@@ -12,8 +12,6 @@ from treedata import classes, mixed, numeric, score
 from spark_shap import Explainer, MethodError, choice
 from spark_shap.models.trees import read_forest
 
-pytestmark = pytest.mark.slow
-
 N_BACKGROUND, N_ROWS = 100, 5
 LIMIT = 1e-5
 BOOSTED = {"n_estimators": 20, "n_jobs": 1}
@@ -102,6 +100,13 @@ def name(case):
     return f"{case.kind}-{case.data.__name__}-{case.n_classes}"
 
 
+def quick_and_slow():
+    """Two classes of every library, with missing values and with categories, are tested always."""
+    quick = [case for case in cases() if case.n_classes == 2 and case.data is not numeric]
+    slow = [case for case in cases() if case not in quick]
+    return [*quick, *(pytest.param(case, marks=pytest.mark.slow) for case in slow)]
+
+
 def shap_values(model, background, x):
     shap = pytest.importorskip("shap")
     masker = shap.maskers.Independent(background, max_samples=len(background))
@@ -110,7 +115,7 @@ def shap_values(model, background, x):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("case", cases(), ids=name)
+@pytest.mark.parametrize("case", quick_and_slow(), ids=name)
 def test_values_are_those_of_enumeration_and_of_shap(case):
     model, background, x = case.fit()
     explainer = Explainer(model, background, output_space=case.space)
@@ -134,6 +139,7 @@ def test_values_are_those_of_enumeration_and_of_shap(case):
         np.testing.assert_allclose(found.values, peer, rtol=0, atol=limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in cases() if case.n_classes == 3], ids=name)
 def test_interactions_are_those_of_enumeration(case):
     """shap has no interventional interactions: it says so, and returns other numbers."""
@@ -153,6 +159,7 @@ def boosted():
     return model, background, x
 
 
+@pytest.mark.slow
 def test_probabilities_are_sampled_beside_a_surrogate(boosted):
     model, background, x = boosted
     explainer = Explainer(model, background, n_evaluations=129, surrogate_evaluations=4000, seed=3)
@@ -170,6 +177,7 @@ def test_probabilities_are_sampled_beside_a_surrogate(boosted):
         Explainer(model, background, method="tree")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["value", "threshold", "base"])
 @pytest.mark.parametrize("method", ["auto", "tree"])
 def test_a_wrong_reading_is_refused(boosted, monkeypatch, what, method):
