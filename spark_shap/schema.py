@@ -136,6 +136,8 @@ SUMMARY_COLUMNS = (
     "top4_share",
     "sampling_error",
     "monte_carlo_error",
+    "mean_shap_sampling_error",
+    "mean_shap_monte_carlo_error",
 )
 
 

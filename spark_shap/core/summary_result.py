@@ -28,6 +28,9 @@ Errors, of ``mean_abs_shap``:
   the corrections may be wrong by: a fifth of what was taken off |v|; or, with exact parts, 0.4 of the mean that
   rows with v and g of different sign contribute, the noise of D after shrinking and the error of kappa.
 
+Errors, of ``mean_shap``: ``mean_shap_sampling_error = sd sqrt(sum w^2 / (W^2 - sum w^2))``, which takes weights for
+independent of values, and ``mean_shap_monte_carlo_error = sqrt(sum w^2 s^2) / W``; its noise does average out.
+
 References
 ----------
 James and Stein, "Estimation with quadratic loss", 1961. Efron and Morris, "Limiting the risk of Bayes and
@@ -51,6 +54,7 @@ __all__ = ["QUANTILES", "shrink_to_zero", "summary_result"]
 
 QUANTILES = {"q01": 0.01, "q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95, "q99": 0.99}
 _PLAIN = ("mean_abs_shap", "mean_shap", "sd", "min", "max", "share_positive", "rank", "top4_share")
+_ERRORS = ("sampling_error", "monte_carlo_error", "mean_shap_sampling_error", "mean_shap_monte_carlo_error")
 
 # Measured so that 95 % intervals cover about 95 %; see the tests.
 _CORRECTION_ERROR = 0.2
@@ -75,10 +79,10 @@ def summary_result(state: SummaryState, *, sampled_share: float = 1.0) -> dict[s
     weight everything is NaN.
     """
     if state.n_weighted == 0:
-        names = (*_PLAIN, *QUANTILES, "sampling_error", "monte_carlo_error")
+        names = (*_PLAIN, *QUANTILES, *_ERRORS)
         return dict.fromkeys(names, np.full(state.n_features, np.nan))
     mean_abs, monte_carlo = _split_mean(state) if state.n_split else _plain_mean(state)
-    variance = state.value.m2 / state.weight - state.mean_error2
+    sd = np.sqrt(np.maximum(0.0, state.value.m2 / state.weight - state.mean_error2))
     found = quantiles(
         state.sketch,
         list(QUANTILES.values()),
@@ -91,7 +95,7 @@ def summary_result(state: SummaryState, *, sampled_share: float = 1.0) -> dict[s
     return {
         "mean_abs_shap": mean_abs,
         "mean_shap": state.value.high,
-        "sd": np.sqrt(np.maximum(0.0, variance)),
+        "sd": sd,
         "min": state.minimum,
         "max": state.maximum,
         # A bucket's representative may lie outside what was seen.
@@ -101,6 +105,8 @@ def summary_result(state: SummaryState, *, sampled_share: float = 1.0) -> dict[s
         "top4_share": state.top / state.weight,
         "sampling_error": unseen * _sampling_error(state),
         "monte_carlo_error": monte_carlo,
+        "mean_shap_sampling_error": unseen * sd * _sampling_factor(state),
+        "mean_shap_monte_carlo_error": np.sqrt(state.weighted_error2) / state.weight,
     }
 
 
@@ -155,6 +161,12 @@ def _split_mean(state: SummaryState) -> tuple[FloatArray, FloatArray]:
     noise = twice + 2.0 * kept * (part - twice) + variance
     unsure = (state.flips_high - state.flips) ** 2 + (_FLIP_ERROR * state.flips) ** 2
     return np.maximum(0.0, state.magnitude.high + shrunk), np.sqrt(np.maximum(0.0, noise) + unsure)
+
+
+def _sampling_factor(state: SummaryState) -> float:
+    """Return what a population's standard deviation times makes the standard error of its mean."""
+    room = state.weight**2 - state.weight2
+    return float(np.sqrt(state.weight2 / room)) if state.n_weighted > 1 and room > 0 else np.nan
 
 
 def _sampling_error(state: SummaryState) -> FloatArray:

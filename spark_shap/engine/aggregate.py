@@ -80,7 +80,8 @@ def summarize(
     DataFrame
         One row a segment, output and feature: (run_id,) segment_by, segment, output, feature, n_rows, weight,
         mean_abs_shap, mean_shap, sd, min, max, q01 .. q99, share_positive, rank, top4_share, sampling_error,
-        monte_carlo_error. A number that too few rows give is null.
+        monte_carlo_error, mean_shap_sampling_error, mean_shap_monte_carlo_error. A number that too few
+        rows give is null.
 
     Raises
     ------

@@ -62,7 +62,8 @@ STATE_SCHEMA = pa.schema(
 
 _BEFORE_QUANTILES = ("mean_abs_shap", "mean_shap", "sd", "min", "max")
 _AFTER_QUANTILES = ("share_positive", "rank", "top4_share", "sampling_error", "monte_carlo_error")
-_NUMBERS = (*_BEFORE_QUANTILES, *QUANTILES, *_AFTER_QUANTILES)
+_MEAN_ERRORS = ("mean_shap_sampling_error", "mean_shap_monte_carlo_error")
+_NUMBERS = (*_BEFORE_QUANTILES, *QUANTILES, *_AFTER_QUANTILES, *_MEAN_ERRORS)
 # The column order of the summary table; `rank` has to sit where the table has it.
 SUMMARY_SCHEMA = pa.schema(
     [

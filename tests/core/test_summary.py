@@ -57,6 +57,8 @@ def test_result_is_numpys_on_the_whole_array() -> None:
     np.testing.assert_allclose(got["share_positive"], (v > 0).mean(0), rtol=1e-12)
     np.testing.assert_allclose(got["sampling_error"], np.abs(v).std(0, ddof=1) / 5000**0.5, rtol=1e-12)
     np.testing.assert_array_equal(got["monte_carlo_error"], 0)
+    np.testing.assert_allclose(got["mean_shap_sampling_error"], v.std(0, ddof=1) / 5000**0.5, rtol=1e-12)
+    np.testing.assert_array_equal(got["mean_shap_monte_carlo_error"], 0)
     np.testing.assert_array_equal(got["rank"], 1 + np.argsort(np.argsort(-np.abs(v).mean(0))))
 
 
@@ -213,6 +215,9 @@ def test_errors_under_weights_that_go_with_the_values() -> None:
     corrected = np.average(np.abs(v), axis=0, weights=w) - got["mean_abs_shap"]
     sampler = (w**2) @ se**2 / w.sum() ** 2
     np.testing.assert_allclose(got["monte_carlo_error"], np.sqrt(sampler + (0.2 * corrected) ** 2), rtol=1e-12)
+    np.testing.assert_allclose(got["mean_shap_monte_carlo_error"], np.sqrt(sampler), rtol=1e-12)
+    kish = w.sum() ** 2 / (w**2).sum()
+    np.testing.assert_allclose(got["mean_shap_sampling_error"], got["sd"] / np.sqrt(kish - 1), rtol=1e-12)
 
 
 def test_rows_of_weight_zero_count_and_do_nothing_else() -> None:

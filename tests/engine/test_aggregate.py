@@ -167,7 +167,8 @@ def test_spark_reads_its_rows_once(spark: Any) -> None:
 
 def test_columns_come_in_the_order_of_the_table() -> None:
     text = """run_id segment_by segment output feature n_rows weight mean_abs_shap mean_shap sd min max
-        q01 q05 q25 q50 q75 q95 q99 share_positive rank top4_share sampling_error monte_carlo_error"""
+        q01 q05 q25 q50 q75 q95 q99 share_positive rank top4_share sampling_error monte_carlo_error
+        mean_shap_sampling_error mean_shap_monte_carlo_error"""
     assert text.split() == SUMMARY_SCHEMA.names
 
 
