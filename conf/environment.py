@@ -17,10 +17,10 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SETS = {  # Spark release: constraints, folder, extras
-    "4.2": ("constraints.txt", ".venv", "local,connect,sklearn,shap,fast,boosters,test,lint"),
+    "4.2": ("constraints.txt", ".venv", "local,connect,sklearn,shap,fast,boosters,report,test,lint"),
     # Without Delta and lint: Delta's extra asks for 4.x, and the code is checked once, on the default set.
-    "3.5": ("constraints-spark35.txt", ".venv-spark35", "spark,connect,sklearn,shap,fast,test"),
-    "4.3": ("constraints-spark43.txt", ".venv-spark43", "spark,connect,sklearn,shap,fast,test"),
+    "3.5": ("constraints-spark35.txt", ".venv-spark35", "spark,connect,sklearn,shap,fast,report,test"),
+    "4.3": ("constraints-spark43.txt", ".venv-spark43", "spark,connect,sklearn,shap,fast,report,test"),
 }
 # Written first without a digest and last with it: a folder without this file is not ours to remove.
 MARKER = "spark-shap-environment"

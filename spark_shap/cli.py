@@ -1,8 +1,8 @@
-"""The command line: ``spark-shap run``, ``plan``, ``status``, ``demo`` and ``class-archive``.
+"""The command line: ``spark-shap run``, ``plan``, ``status``, ``report``, ``diff``, ``demo`` and ``class-archive``.
 
-Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 130 interrupted; ``status --run`` says by them
-what became of the run. What goes wrong is a line on standard error each, with ``--log-format json`` an object.
-Spark's own log goes to a file, which is kept, and named, when Spark fails.
+Exit codes: 0 done, 1 a run failed, 2 bad usage, configuration or input, 3 two runs differ (``diff``), 130 interrupted;
+``status --run`` says by them what became of the run. What goes wrong is a line on standard error each, with
+``--log-format json`` an object. Spark's own log goes to a file, which is kept, and named, when Spark fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spark_shap import __version__, status_command
+from spark_shap import __version__, inspect_commands, status_command
 from spark_shap.engine.console import new_log, quiet_pyspark, started_programs_log_to
 from spark_shap.engine.session import make_session
 from spark_shap.errors import ConfigError, RunError, SparkShapError, TooManyRejectsError
@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help=text, description=text)
     demo.add_argument("--output", default="spark-shap-demo", metavar="FOLDER", help="where the tables go")
     demo.set_defaults(command=_demo, configure=_configure_demo)
+    inspect_commands.add_commands(commands)
     status_command.add_command(commands)
     text = "keep Spark's classes in a file of some 200 MB in the cache folder, so that local sessions start sooner"
     archive = commands.add_parser("class-archive", help=text, description=text)
@@ -242,6 +243,8 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
         _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
     reasons = ", reasons" if record.reason_rows is not None else ""
     print(f"\ntables in {result.location}: runs, attributions, summary{reasons}, rejects")
+    if result.report is not None:
+        print(f"report in {result.report}")
 
 
 def _print_prediction(result: RunResult) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spark_shap.errors import ConfigError
-from spark_shap.fields import Day, Groups, Limit, Name, Names, Scalars, Size, Tolerance, names_of
+from spark_shap.fields import Day, Groups, Limit, Name, Names, Report, Scalars, Size, Tolerance, names_of
 from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml
 from spark_shap.redaction import redact
 
@@ -183,6 +183,8 @@ class Output(_Section):
     layout: Literal["wide", "long"] = "wide"
     max_rejects: Limit = 0.01  # 1: one row
     evolve_schema: bool = False  # whether Delta tables that are there may get new columns
+    report: Report = True  # an HTML file beside the tables, or a file's name
+    sample: Annotated[int, Field(ge=0, le=100_000)] = 1000  # applicants whose features' values the report shows
 
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:

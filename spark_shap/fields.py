@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Day", "Groups", "Limit", "Name", "Names", "Scalars", "Size", "Tolerance", "names_of"]
+__all__ = ["Day", "Groups", "Limit", "Name", "Names", "Report", "Scalars", "Size", "Tolerance", "names_of"]
 
 
 def names_of(value: Any) -> Any:
@@ -71,6 +71,13 @@ def tolerance_of(value: Any) -> float | str:
     raise PydanticCustomError("tolerance", 'must be a positive number (output units) or a share such as "2%"')
 
 
+def report_of(value: Any) -> bool | str:
+    """Read whether there shall be a report, or in which file."""
+    if isinstance(value, bool) or (isinstance(value, str) and value):
+        return value
+    raise PydanticCustomError("report", "must be true, false or the name of a file, such as report.html")
+
+
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(names_of)]
 Groups = Annotated[tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...], BeforeValidator(groups_of)]
@@ -78,4 +85,5 @@ Size = Annotated[int | Literal["all"], BeforeValidator(size_of)]
 Day = Annotated[date, BeforeValidator(day_of)]
 Limit = Annotated[int | float, BeforeValidator(limit_of)]
 Scalars = Annotated[dict[str, str | int | float | bool], BeforeValidator(scalars_of)]
+Report = Annotated[bool | str, BeforeValidator(report_of)]
 Tolerance = Annotated[float | str, BeforeValidator(tolerance_of)]

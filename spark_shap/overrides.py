@@ -240,6 +240,7 @@ _WORDS = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
     "greater_than_equal": "must be at least {ge}, got {got}",
+    "less_than_equal": "must be at most {le}, got {got}",
     "less_than": "must be less than {lt}, got {got}",
     "literal_error": "must be {expected}, got {got}{near}",
 }

@@ -28,6 +28,7 @@ from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
+from spark_shap.io.samples import SampledRows, write_sample
 from spark_shap.io.shards import (
     attempt_name,
     attempts_of,
@@ -45,6 +46,7 @@ from spark_shap.parts import make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
 from spark_shap.redaction import redact_text
 from spark_shap.rejects import check_complete
+from spark_shap.reporting import report_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,12 +79,15 @@ class RunResult:
         What was planned.
     seconds
         Wall seconds by stage; without ``"explain"`` where the run was complete before.
+    report
+        Where the report is; None where there is none.
     """
 
     record: RunRecord
     location: Location
     plan: Plan
     seconds: dict[str, float]
+    report: str | None = None
 
 
 def plan_run(spark: SparkSession, config: RunConfig) -> Plan:
@@ -139,8 +144,10 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
                 record = _make(spark, job, record, there, clock)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
+    report = report_after(spark, location, run_id, config.output.report)
+    clock.mark("report")
     _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
-    return RunResult(record, location, inputs.plan, clock.seconds)
+    return RunResult(record, location, inputs.plan, clock.seconds, report)
 
 
 def _begun(
@@ -211,10 +218,12 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     draws = job.inputs.prepared.draws
     folded = written if draws else written.drop(schema.STD_ERRORS)  # all 0, and half of what is read
     table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
-    with ThreadPoolExecutor(1) as pool:  # small jobs that do not depend on each other
+    with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
+        sampling = pool.submit(_keep_sample, job, written, sum(one.n_explained for one in parts.values()))
         quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
         summing.result()
+        sampling.result()
     clock.mark("aggregate")
     reasons = _write_reasons(written, job)
     if reasons is not None:
@@ -240,6 +249,14 @@ def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
     table = reason_frame(rows, spec, key=inputs.columns.key)
     replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
     return reason_counts(rows, spec)
+
+
+def _keep_sample(job: Job, written: DataFrame, n_rows: int) -> None:
+    """Keep the features' values of some of the `n_rows` explained applicants, for the report."""
+    prepared, size = job.inputs.prepared, job.config.output.sample
+    if size:
+        rows = SampledRows(job.inputs.applicants, written, job.inputs.columns.key, prepared.feature_names)
+        write_sample(rows, job.location, job.run_id, size=size, n_rows=n_rows)
 
 
 class _Clock:

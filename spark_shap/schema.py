@@ -33,6 +33,7 @@ __all__ = [
     "ROW",
     "RUNS",
     "RUN_ID",
+    "SAMPLE",
     "SHAP_VALUE",
     "SHAP_VALUES",
     "SHARD",
@@ -58,7 +59,8 @@ ATTRIBUTIONS = "attributions"
 SUMMARY = "summary"
 REJECTS = "rejects"
 REASONS = "reasons"
-TABLES = (RUNS, ATTRIBUTIONS, REASONS, SUMMARY, REJECTS)
+SAMPLE = "sample"
+TABLES = (RUNS, ATTRIBUTIONS, REASONS, SUMMARY, REJECTS, SAMPLE)
 # Ours too: which parts of a run are committed. Without its line a part does not exist for readers.
 SHARDS = "shards"
 CLAIMS = "claims"  # who makes a run, where a session gives no file system

@@ -89,7 +89,7 @@ def settings(folder: Path, model: Path, /, **sections: dict[str, Any]) -> dict[s
         "reference": {"size": 40},
         "model": {"file": str(model), "output_names": ["bad"]},
         "explain": {"n_evaluations": 65, "seed": 7},
-        "output": {"path": str(folder / "out")},
+        "output": {"path": str(folder / "out"), "report": False},  # seconds a run; tests/test_reporting.py has some
     }
     for name, values in sections.items():
         base[name] = {**base.get(name, {}), **values}

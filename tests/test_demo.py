@@ -36,7 +36,8 @@ def test_demo_prints_top_features_and_writes_tables(tmp_path: Path) -> None:
     assert re.search(r"^ +1 checking_status +0\.1\d+ ", said.out, re.MULTILINE)
     assert len(re.findall(r"^ +\d+ [a-z_]+ +\d\.\d{5}", said.out, re.MULTILINE)) == 10
     folder = tmp_path / "spark-shap-demo"
-    assert sorted(path.name for path in folder.iterdir()) == ["attributions", "rejects", "runs", "shards", "summary"]
+    tables = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert tables == ["attributions", "rejects", "runs", "sample", "shards", "summary"]
     command = said.out.splitlines()[-1].strip()
     rows = eval(command, {"pandas": pd})
     values = np.array([list(row.values()) for row in rows["shap_values"]])

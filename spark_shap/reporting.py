@@ -1,0 +1,174 @@
+"""Reports and comparisons of runs, from their tables: what the command line and the end of a run ask for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from spark_shap.audit.comparison import Comparison, compare_runs
+from spark_shap.errors import InputError, MissingDependencyError, SparkShapError, UsageError
+from spark_shap.io.documents import write_text
+from spark_shap.io.evidence import Explained, RunTables
+from spark_shap.io.reading import LATEST, find_complete
+from spark_shap.io.runs import RunRecord, read_runs
+from spark_shap.io.sources import SPARK_ERRORS, spark_reason
+from spark_shap.report.evidence import ApplicantEvidence, Evidence, Sample
+from spark_shap.report.svg import require_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+    from spark_shap.audit.drift import Limits
+    from spark_shap.io.location import Location
+
+__all__ = ["applicant_report", "compare", "report_after", "run_report", "write_report"]
+
+_log = logging.getLogger(__name__)
+_POINTS = 1000  # of a beeswarm, at most about
+
+
+def compare(
+    spark: SparkSession, location: Location, before: str, after: str, limits: Limits | None = None
+) -> Comparison:
+    """Return what changed from one run to another of the same location.
+
+    Raises
+    ------
+    InputError
+        A run, or its summary, is not there.
+    UsageError
+        The runs cannot be compared.
+    """
+    a, b = (find_complete(spark, location, run_id) for run_id in (before, after))
+    old, new = ((one, RunTables(spark, location, one).summary()) for one in (a, b))
+    return compare_runs(old, new, limits)
+
+
+def run_report(spark: SparkSession, location: Location, run_id: str = LATEST) -> str:
+    """Return the report of a run as HTML, with everything in it.
+
+    Parameters
+    ----------
+    spark
+        Classic or Connect session.
+    location
+        Where the tables are.
+    run_id
+        ``"latest"`` is the run that was finished last.
+
+    Raises
+    ------
+    MissingDependencyError
+        jinja2 or matplotlib is missing.
+    InputError
+        There is no such run.
+    """
+    require_extra()
+    from spark_shap.report.html import run_page  # needs the extra
+
+    record = find_complete(spark, location, run_id)
+    tables = RunTables(spark, location, record)
+    summary = tables.summary()
+    drawn = tables.sample(min(tables.sample_size or _POINTS, _POINTS))
+    rejects, n_kinds = tables.rejects()
+    reasons = tables.reasons()
+    evidence = Evidence(
+        record=record,
+        summary=summary,
+        samples=_by_output(record, drawn, tables.features(drawn.rows)),
+        rejects=rejects,
+        n_reject_kinds=n_kinds,
+        reasons=None if reasons is None else reasons[0],
+        swaps=None if reasons is None else reasons[1],
+        comparison=_against_last(spark, location, record, summary),
+    )
+    return run_page(evidence)
+
+
+def applicant_report(spark: SparkSession, location: Location, key: Mapping[str, str], run_id: str = LATEST) -> str:
+    """Return the report of one applicant as HTML; `key` gives each key column's value as text.
+
+    Raises
+    ------
+    MissingDependencyError
+        jinja2 or matplotlib is missing.
+    InputError
+        There is no such run, or the run explained no such row.
+    """
+    require_extra()
+    from spark_shap.report.html import applicant_page  # needs the extra
+
+    record = find_complete(spark, location, run_id)
+    tables = RunTables(spark, location, record)
+    found = tables.applicant(key)
+    known = {*tables.key, "output", "prediction", "base_value", *record.feature_names}
+    kept = {name: found.rows[name].iloc[0] for name in found.rows.columns if name not in known}
+    rows = _by_output(record, found, tables.features(found.rows, key))
+    return applicant_page(ApplicantEvidence(record, dict(key), rows, tables.reasons_of(key), kept))
+
+
+def write_report(spark: SparkSession, location: Location, text: str, output: str | None, name: str) -> str:
+    """Write a report to a file, by default `name` in the folder of the tables; return where it is.
+
+    Raises
+    ------
+    UsageError
+        The tables are in a catalog, which has no place for a file, and none is named.
+    InputError
+        The file cannot be written.
+    """
+    if output is None:
+        if location.root is None:
+            raise UsageError(f"{location} is a catalog schema: name a file for the report (output.report, --output)")
+        output = f"{location.root.rstrip('/')}/{name}"
+    write_text(spark, output, text)
+    return output
+
+
+def report_after(spark: SparkSession, location: Location, run_id: str, wanted: bool | str) -> str | None:
+    """Write the report of a run that has just been committed; return where it is.
+
+    The run is complete by then: what stops its report is said in one line and raised no further.
+    """
+    if wanted is False:
+        return None
+    try:
+        page = run_report(spark, location, run_id)
+        return write_report(spark, location, page, None if wanted is True else wanted, f"report-{run_id}.html")
+    except MissingDependencyError as error:
+        _log.warning("no report: %s, or output.report=false", error)
+    except SparkShapError as error:
+        _log.warning("no report: %s; make it later: spark-shap report --run %s", error, run_id)
+    except SPARK_ERRORS as error:
+        _log.warning("no report: Spark: %s; make it later: spark-shap report --run %s", spark_reason(error), run_id)
+    return None
+
+
+def _by_output(record: RunRecord, found: Explained, features: pd.DataFrame) -> dict[str, Sample]:
+    rows = found.rows
+    samples = {}
+    for name in record.output_names:
+        at = (rows["output"] == name).to_numpy().nonzero()[0]
+        prediction, base = (rows[column].to_numpy(dtype=float)[at] for column in ("prediction", "base_value"))
+        own = features.iloc[at].reset_index(drop=True)
+        samples[name] = Sample(prediction, base, found.values[at], found.errors[at], own)
+    return samples
+
+
+def _against_last(
+    spark: SparkSession, location: Location, record: RunRecord, summary: pd.DataFrame
+) -> Comparison | None:
+    """Return the comparison with the newest earlier run that can be compared; None where there is none."""
+    for earlier in reversed(read_runs(spark, location)):
+        later = (earlier.started_at, earlier.run_id) >= (record.started_at, record.run_id)
+        common = set(earlier.feature_names) & set(record.feature_names)
+        if later or 2 * len(common) < len(record.feature_names):  # of another portfolio, in the same folder
+            continue
+        try:
+            return compare_runs((earlier, RunTables(spark, location, earlier).summary()), (record, summary))
+        except (InputError, UsageError) as error:
+            _log.info("not compared with run %s: %s", earlier.run_id, error)
+    return None

@@ -1,0 +1,276 @@
+"""The pages as text: what is on them, that nothing gets out of its place, that nothing is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_case as case
+
+from spark_shap.report import clouds, figures
+from spark_shap.report.html import applicant_page, run_page
+
+pytestmark = pytest.mark.filterwarnings("error")  # what matplotlib or pandas warn of, a lender's log would show
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and texts of a page; and whether every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return run_page(case.evidence(earlier=0.1))
+
+
+@pytest.fixture(scope="module")
+def page(whole):
+    return Page(whole)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without the figures' drawing, which takes most of their time."""
+    for module in (figures, clouds):
+        monkeypatch.setattr(
+            module, "inline_svg", lambda figure, text: f'<svg role="img" aria-label="{escape(text)}"></svg>'
+        )
+
+
+def test_everything_is_on_the_page(page, whole):
+    headings = re.findall(r"<h2>(.*?)</h2>", whole)
+    assert headings == [
+        "What matters",
+        "Reasons",
+        "What changed since the run before",
+        "Checks",
+        "Rejected applicants",
+        "How it was made",
+    ]
+    for said in (
+        "0123456789abcdef",
+        "500 rows of 'near_cutoff', those where score between 600 and 620",
+        "no closed form",
+        "unknown purpose 'boat'",
+        "304 = 300 explained + 4 rejected",
+        "R00",
+        "model's content",
+    ):
+        assert said in page.text
+    assert page.open == []
+    # Bars, beeswarm, 6 curves, 3 segments and 6 of two columns, reasons, their stability, changes.
+    assert len(page.all("svg")) == 1 + 1 + 6 + 3 + 6 + 1 + 1 + 1
+
+
+def test_the_numbers_are_those_of_the_summary(undrawn):
+    found = case.evidence()
+    overall = found.summary[found.summary["segment_by"] == ""].sort_values("rank")
+    page = Page(run_page(found))
+    first = overall.iloc[0]
+    half = 1.96 * np.hypot(first["sampling_error"], first["monte_carlo_error"])
+    assert f"{first['feature']} {first['mean_abs_shap']:.4f} ± {half:.5f}" in page.all("svg")[0]["aria-label"]
+    row = [f"{value:.1f} %" for value in 100 * overall["mean_abs_shap"] / overall["mean_abs_shap"].sum()]
+    assert all(share in page.text for share in row)
+
+
+def test_nothing_is_loaded_and_nothing_runs(page, whole):
+    assert not page.all("script")
+    assert not page.all("link")
+    assert not page.all("iframe")
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:image/png;base64,")), (tag, target)
+    policy = next(one for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"].startswith("default-src 'none'")
+    assert not re.search(r"url\((?!#)|@import", whole)
+
+
+def test_every_figure_says_what_it_shows(page):
+    for attributes in page.all("svg"):
+        assert attributes["role"] == "img"
+        assert re.search(r"\d", attributes["aria-label"])
+        assert len(attributes["aria-label"]) > 60
+
+
+@pytest.mark.parametrize("make", ["run", "applicant"])
+def test_names_and_texts_stay_text(make):
+    plain = Page(run_page(case.evidence()) if make == "run" else applicant_page(case.applicant()))
+    if make == "run":
+        found = case.evidence(case.HOSTILE, outputs=(case.HOSTILE[0],), segments=case.HOSTILE[:3], texts=case.HOSTILE)
+        found = replace(
+            found,
+            record=replace(
+                found.record, model_uri=case.HOSTILE[1], reference_name=case.HOSTILE[3], method_reason=case.HOSTILE[4]
+            ),
+            rejects=found.rejects.assign(message=case.HOSTILE[3], error_class=case.HOSTILE[0]),
+        )
+        text = run_page(found)
+    else:
+        text = applicant_page(case.applicant(case.HOSTILE, case.HOSTILE, key=case.HOSTILE[0]))
+    page = Page(text)
+    assert page.open == []
+    assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements}
+    assert {name for _, attributes in page.elements for name in attributes} <= {
+        name for _, attributes in plain.elements for name in attributes
+    }
+    for name in case.HOSTILE[:5]:
+        assert name in page.text
+    assert "#010101" in page.text  # a name that looks like a colour that figures are drawn in
+    assert not re.search("[\x00-\x08\u202e]", text)
+
+
+def test_a_page_of_the_same_tables_is_the_same(whole):
+    assert run_page(case.evidence(earlier=0.1)) == whole
+
+
+def test_figures_take_the_colours_of_the_page(whole):
+    text = whole
+    style = (files("spark_shap.report") / "templates" / "style.css").read_text()
+    assert "#0101" not in text
+    used = set(re.findall(r"var\(--(\w+)\)", text))
+    blocks = [set(re.findall(r"--(\w+):", block)) for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)]
+    assert len(blocks) == 3  # light, dark, print
+    assert all(used <= block for block in blocks)
+
+
+def luminance(colour):
+    parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_text_and_marks_stand_out_from_the_paper():
+    style = (files("spark_shap.report") / "templates" / "style.css").read_text()
+    for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = {name: luminance(value) for name, value in re.findall(r"--(\w+): (#\w{6})", block)}
+        for name in ("ink", "muted", "good", "warn", "bad", "main", "up", "down", "second"):
+            # WCAG 2: 4.5 for text, 3 for graphics.
+            needed = 3 if name in ("main", "up", "down", "second") else 4.5
+            for ground in ("paper", "panel"):
+                low, high = sorted((colours[name], colours[ground]))
+                assert (high + 0.05) / (low + 0.05) >= needed, (name, ground)
+
+
+def test_a_check_that_fails_is_at_the_top(undrawn):
+    found = case.evidence(additivity_gap_max=0.01, rows_rejected=3)
+    page = Page(run_page(found))
+    assert "2 failed" in page.text
+    assert page.text.count("✗ failed") == 2
+    sample = found.samples[case.OUTPUT]
+    broken = replace(sample, shap_values=sample.shap_values + 1e-4)
+    page = Page(run_page(replace(case.evidence(), samples={case.OUTPUT: broken})))
+    assert page.text.count("✗ failed") == 1
+    assert "✗" not in Page(run_page(case.evidence())).text
+
+
+def test_changes_are_told_from_none(undrawn):
+    changed, same = Page(run_page(case.evidence(earlier=0.1))), Page(run_page(case.evidence()))
+    assert "no change" in same.text
+    assert re.search(r"\d+ changes? of [\d,]+ comparisons", changed.text)
+    assert "by more than 2 % of a segment's total mean |SHAP|" in changed.text
+    alone = Page(run_page(replace(case.evidence(), comparison=None)))
+    assert "What changed" not in alone.text
+
+
+def test_without_reasons_or_values_the_page_says_so(undrawn):
+    found = case.evidence()
+    sample = replace(found.samples[case.OUTPUT], features=pd.DataFrame(index=range(300)))
+    page = Page(run_page(replace(found, reasons=None, swaps=None, samples={case.OUTPUT: sample})))
+    assert "This run gave no reasons" in page.text
+    assert "the points have no colours" in page.text
+    assert "how values depend on features cannot be shown" in page.text
+
+
+def test_reasons_are_shares_of_the_applicants(undrawn):
+    page = Page(run_page(case.evidence()))
+    assert re.search(r"R00 income is too high or too low( \d+\.\d %){5}", page.text)
+    assert re.search(r"1 300 93\.3 %", page.text)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 60])
+def test_any_number_of_features(n_features):
+    names = [f"feature {place}" for place in range(n_features)]
+    page = Page(run_page(case.evidence(names)))
+    assert f"All numbers of {n_features} features" in page.text
+    assert ("The 15 largest of 60" in page.text) == (n_features == 60)
+    assert Page(applicant_page(case.applicant(names))).open == []
+
+
+def test_odd_values_are_drawn():
+    found = case.evidence()
+    sample = found.samples[case.OUTPUT]
+    own = sample.features.assign(income=np.nan, age=3.0, purpose=None)
+    own.loc[0, "loan amount"] = np.inf
+    still = replace(sample, shap_values=np.zeros_like(sample.shap_values), prediction=sample.base_value, features=own)
+    run_page(replace(found, samples={case.OUTPUT: still}))
+    one = replace(sample, **{name: getattr(sample, name)[:1] for name in ("prediction", "base_value", "shap_values")})
+    one = replace(one, std_errors=sample.std_errors[:1], features=sample.features.head(1))
+    run_page(replace(found, samples={case.OUTPUT: one}))
+    none = replace(one, **{name: getattr(one, name)[:0] for name in ("prediction", "base_value", "shap_values")})
+    assert "No applicants to draw" in run_page(replace(found, samples={case.OUTPUT: none}))
+
+
+def test_outputs_without_figures_are_named(undrawn):
+    outputs = [f"class {place}" for place in range(8)]
+    page = Page(run_page(case.evidence(outputs=outputs)))
+    assert "Without figures here: 2 more outputs (class 6, class 7)" in page.text
+
+
+def test_an_applicants_page_leads_from_the_reference_to_the_prediction(undrawn):
+    found = case.applicant()
+    page, sample = Page(applicant_page(found)), found.rows[case.OUTPUT]
+    assert "Applicant id 17" in page.text
+    assert f"{sample.prediction[0]:.4f}" in page.text
+    assert f"{case.BASE:.4f}" in page.text
+    assert "500 rows of 'near_cutoff'" in page.text
+    assert "Income is low R01" in page.text
+    assert "would change places with the next with a probability of 15 %" in page.text
+    for name, value in zip(case.FEATURES, sample.shap_values[0], strict=True):
+        sign = "+" if value > 0 else "\u2212"
+        assert re.search(rf"{name}( = [\w, ]+)? {re.escape(sign)}\d", page.all("svg")[0]["aria-label"])
+
+
+def test_features_beyond_the_largest_are_one_step_of_the_waterfall(undrawn):
+    names = [f"feature {place}" for place in range(20)]
+    found = case.applicant(names)
+    label = Page(applicant_page(found)).all("svg")[0]["aria-label"]
+    rest = re.search(r"8 other features ([+\u2212][\d.e-]+\d)", label)
+    values = found.rows[case.OUTPUT].shap_values[0]
+    smallest = np.argsort(np.abs(values))[:8]
+    assert float(rest[1].replace("\u2212", "-")) == pytest.approx(values[smallest].sum(), rel=0.01)

@@ -1,0 +1,158 @@
+"""Evidence of a small made-up run, without Spark: its summary is a real one of its values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from spark_shap.audit.comparison import compare_runs
+from spark_shap.engine.aggregate import summarize_table
+from spark_shap.io.runs import RunRecord
+from spark_shap.report.evidence import ApplicantEvidence, Evidence, Sample
+
+FEATURES = ("income", "age", "loan amount", "purpose", "employed since", "flag")
+OUTPUT = "bad"
+BASE = 0.21
+HOSTILE = [
+    "<script>hacked()</script>",
+    "\"><img src=x onerror='hacked()'>",
+    "a & b &lt; c",
+    "</svg></style></title><svg onload=hacked()>",
+    "{{ 7 * 7 }}{% raw %}$x_1$",
+    "収入と支出の差が" * 12 + "\u202egnp.exe\x00 #010101",
+]
+
+
+def record(features=FEATURES, outputs=(OUTPUT,), **changes):
+    settings = {"applicants": {"key": ["id"]}, "output": {"layout": "wide"}, "explain": {"seed": 7}}
+    values = {
+        "run_id": "0123456789abcdef",
+        "started_at": datetime(2026, 3, 31, 8, tzinfo=UTC),
+        "finished_at": datetime(2026, 3, 31, 9, tzinfo=UTC),
+        "config": json.dumps(settings),
+        "model_uri": "models/card.joblib",
+        "model_fingerprint": "a" * 64,
+        "reference_name": "near_cutoff",
+        "reference_predicate": "score between 600 and 620",
+        "reference_fingerprint": "b" * 64,
+        "reference_rows": 500,
+        "reference_weight": 500.0,
+        "feature_names": tuple(features),
+        "output_names": tuple(outputs),
+        "output_space": "probability",
+        "method": "sampling",
+        "method_reason": "no closed form",
+        "seed": 7,
+        "rows_read": 304,
+        "rows_explained": 300,
+        "rows_rejected": 4,
+        "model_evaluations": 300 * 257,
+        "additivity_gap_max": 1e-15,
+        "std_error_median": 0.003,
+        "std_error_p99": 0.006,
+        "versions": {"spark_shap": "0.1.0", "python": "3.11.9"},
+        "input_version": "content:17",
+    }
+    return RunRecord(**{**values, **changes})
+
+
+def values_of(n=300, features=FEATURES, seed=0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    scale = 0.12 * 0.7 ** np.arange(len(features))
+    values = rng.normal(0, scale, (n, len(features)))
+    values[:, 0] += shift
+    return values, np.full(values.shape, 0.003)
+
+
+def columns_of(values, features=FEATURES):
+    """Features that go with the values: numbers, categories, a flag, with some missing."""
+    own = pd.DataFrame({name: np.round(5000 * column + 2000) for name, column in zip(features, values.T, strict=True)})
+    if len(features) > 3:
+        own[features[3]] = np.where(values[:, 3] > 0, "a new car", "furniture")
+        own.loc[::11, features[2]] = np.nan
+    if len(features) > 5:
+        own[features[5]] = pd.Series([value > 0 for value in values[:, 5]], dtype=object)
+    return own
+
+
+def summary_of(values, errors, features, outputs=(OUTPUT,), segments=None):
+    n = len(values)
+    segments = ["north", "south", None] * n if segments is None else list(segments) * n
+
+    def struct(table):
+        return pa.StructArray.from_arrays([pa.array(column) for column in table.T], names=list(features))
+
+    parts = [
+        pa.table(
+            {
+                "output": [output] * n,
+                "region": pa.array(segments[:n], pa.string()),
+                "side": pa.array(["a", "b"] * (n // 2) + ["a"] * (n % 2)),
+                "shap_values": struct(values),
+                "std_errors": struct(errors),
+            }
+        )
+        for output in outputs
+    ]
+    table = pa.concat_tables(parts)
+    return summarize_table(table, by=["region", ["region", "side"]]).to_pandas()
+
+
+def reasons_of(features, texts=None):
+    texts = texts or [f"{name} is too high or too low" for name in features]
+    rows, swaps = [], []
+    for rank in (1, 2, 3, 4):
+        for place, name in enumerate(features):
+            n = 300 * (4 if place + 1 == rank else 1) // (len(features) + 3)
+            rows.append((OUTPUT, "in-house 2026", rank, f"R{place:02d}", name, texts[place], texts[place], n))
+        swaps.append((OUTPUT, "in-house 2026", rank, 300, 300 - 20 * rank, 200, 40, 30, 20, 10))
+    names = ["output", "code_set", "rank", "code", "feature", "text", "last_text", "n"]
+    bins = [f"p{index}" for index in range(5)]
+    counts = pd.DataFrame(swaps, columns=["output", "code_set", "rank", "n", "n_stable", *bins])
+    return pd.DataFrame(rows, columns=names), counts
+
+
+def evidence(features=FEATURES, *, outputs=(OUTPUT,), segments=None, texts=None, earlier=0.0, **changes):
+    """A run with everything; the earlier one has mean SHAP values of the first feature off by `earlier`."""
+    values, errors = values_of(features=features)
+    one = record(features, outputs, **changes)
+    summary = summary_of(values, errors, features, outputs, segments)
+    other = replace(one, run_id="fedcba9876543210", model_fingerprint="c" * 64, input_version="content:16")
+    old = summary_of(*values_of(features=features, seed=1, shift=earlier), features, outputs, segments)
+    base = np.full(len(values), BASE)
+    sample = Sample(base + values.sum(axis=1), base, values, errors, columns_of(values, features))
+    reasons, swaps = reasons_of(features, texts)
+    rejects = pd.DataFrame(
+        [("model", "ValueError", "unknown purpose 'boat'", 3), ("key", "NullKey", "a part of the key (id) is null", 1)],
+        columns=["stage", "error_class", "message", "n"],
+    )
+    return Evidence(
+        one,
+        summary,
+        dict.fromkeys(outputs, sample),
+        rejects,
+        2,
+        reasons,
+        swaps,
+        compare_runs((other, old), (one, summary)),
+    )
+
+
+def applicant(features=FEATURES, texts=None, key="17"):
+    values, errors = values_of(1, features)
+    own = columns_of(values, features)
+    base = np.full(1, BASE)
+    sample = Sample(base + values.sum(axis=1), base, values, errors, own)
+    texts = texts or ["Income is low", "Too young an account"]
+    rows = [
+        (OUTPUT, rank, "in-house 2026", f"R{rank:02d}", text, name, 0.05, 0.003, 0.3 / rank, rank == 1)
+        for rank, (text, name) in enumerate(zip(texts, features, strict=False), start=1)
+    ]
+    names = ["output", "rank", "code_set", "code", "text", "feature", "shap_value", "std_error", "p_swap", "stable"]
+    reasons = pd.DataFrame(rows, columns=names)
+    return ApplicantEvidence(record(features), {"id": key}, {OUTPUT: sample}, reasons, {"region": "north"})
