@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spark_shap.explainer import Explainer, Explanation, Interactions, Reasons
     from spark_shap.io.location import Location
     from spark_shap.io.reading import read_run
+    from spark_shap.reporting import applicant_report, run_report
 
 __all__ = [
     "ConfigError",
@@ -41,7 +42,9 @@ __all__ = [
     "TooManyRejectsError",
     "UsageError",
     "__version__",
+    "applicant_report",
     "read_run",
+    "run_report",
 ]
 
 # Here, and read by the build: a zip given to spark-submit --py-files has no metadata to ask.
@@ -49,7 +52,9 @@ __version__ = "0.1.0"
 
 _LAZY = dict.fromkeys(("Explainer", "Explanation", "Interactions", "Reasons"), "spark_shap.explainer") | {
     "Location": "spark_shap.io.location",
+    "applicant_report": "spark_shap.reporting",
     "read_run": "spark_shap.io.reading",
+    "run_report": "spark_shap.reporting",
 }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CHANGED", "Said", "add_commands", "diff", "report"]
 
 CHANGED = 3  # exit code: beyond the threshold
+PREVIOUS = "previous"
 _LINES = 20
 
 
@@ -43,11 +44,14 @@ def add_commands(commands: Any) -> None:
         metavar="COLUMN=VALUE",
         help="the applicant, for a page of one; repeated where several columns are the key",
     )
-    command.add_argument("--output", metavar="FILE", help="the file; default: report-ID.html beside the tables")
+    command.add_argument(
+        "--output", metavar="FILE", help="the file, or a folder with a / at its end; default: beside the tables"
+    )
     command.set_defaults(inspect=report)
-    text = "say what changed from one run to another; exit code 3 where something did"
+    text = f"say what changed from one run to another; exit code {CHANGED} where something did"
     command = commands.add_parser("diff", help=text, description=text)
-    command.add_argument("before", metavar="RUN_A")
+    text = f'"{PREVIOUS}" is the run finished before RUN_B, of the same portfolio; without one nothing changed'
+    command.add_argument("before", metavar="RUN_A", help=text)
     command.add_argument("after", metavar="RUN_B", help='"latest" is the run finished last')
     _add_location(command)
     command.add_argument(
@@ -116,11 +120,18 @@ def _named(text: str) -> tuple[str, str]:
 def diff(spark: SparkSession, arguments: argparse.Namespace) -> Said:
     """Say what changed between two runs; the code is 3 where something did."""
     from spark_shap.audit.drift import Limits
-    from spark_shap.reporting import compare
+    from spark_shap.io.reading import find_complete
+    from spark_shap.reporting import compare, runs_before
 
     limits = Limits(arguments.alpha, arguments.threshold)
     location = _location(spark, arguments)
-    found = compare(spark, location, arguments.before, arguments.after, limits)
+    before, after = arguments.before, find_complete(spark, location, arguments.after)
+    if before == PREVIOUS:
+        earlier = next(runs_before(spark, location, after), None)
+        if earlier is None:
+            return Said([f"{location} has no finished run before {after.run_id} to compare it with"])
+        before = earlier.run_id
+    found = compare(spark, location, before, after.run_id, limits)
     return Said(_lines(found), CHANGED if len(found.changed) else 0)
 
 

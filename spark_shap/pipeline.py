@@ -28,8 +28,9 @@ from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
-from spark_shap.io.samples import SampledRows, write_sample
+from spark_shap.io.samples import SampledRows, forget_sample, write_sample
 from spark_shap.io.shards import (
+    STAGED,
     attempt_name,
     attempts_of,
     forget_shards,
@@ -38,7 +39,7 @@ from spark_shap.io.shards import (
     remove_others,
 )
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
-from spark_shap.io.staging import remove_staged
+from spark_shap.io.staging import read_staged, remove_staged
 from spark_shap.io.tables import replace_run, tagged
 from spark_shap.job import Job
 from spark_shap.logs import RUN_ID
@@ -129,6 +130,8 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
             if earlier is not None and earlier.status == COMPLETE:
                 if _is_whole(spark, location, earlier, there, config.output.layout):
                     check_complete(spark, config, inputs, location, earlier, there)
+                    if not config.output.sample:
+                        forget_sample(spark, location, run_id)
                     _log.info("run %s is complete since %s: nothing to do", run_id, _time(earlier.finished_at))
                     return RunResult(earlier, location, inputs.plan, clock.seconds)
                 _log.warning("run %s is complete, but some of its rows are gone: it is made again", run_id)
@@ -220,7 +223,7 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
     with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        sampling = pool.submit(_keep_sample, job, written, sum(one.n_explained for one in parts.values()))
+        sampling = pool.submit(_keep_sample, spark, job, written, shards)
         quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
         summing.result()
         sampling.result()
@@ -251,12 +254,20 @@ def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
     return reason_counts(rows, spec)
 
 
-def _keep_sample(job: Job, written: DataFrame, n_rows: int) -> None:
-    """Keep the features' values of some of the `n_rows` explained applicants, for the report."""
-    prepared, size = job.inputs.prepared, job.config.output.sample
-    if size:
-        rows = SampledRows(job.inputs.applicants, written, job.inputs.columns.key, prepared.feature_names)
-        write_sample(rows, job.location, job.run_id, size=size, n_rows=n_rows)
+def _keep_sample(spark: SparkSession, job: Job, written: DataFrame, shards: Mapping[int, Shard]) -> None:
+    """Keep the features' values of some of the explained applicants, for the report, or see that none are kept."""
+    inputs, size = job.inputs, job.config.output.sample
+    if not size:
+        forget_sample(spark, job.location, job.run_id)
+        return
+    applicants = None
+    if STAGED in shards:  # of several shards: the input is not read once more
+        copy = (job.run_id, shards[STAGED].shard)
+        applicants = read_staged(spark, job.location, copy, None, inputs.applicants.columns)
+    applicants = inputs.applicants if applicants is None else applicants
+    rows = SampledRows(applicants, written, inputs.columns.key, inputs.prepared.feature_names)
+    n_rows = sum(one.n_explained for part, one in shards.items() if part >= 0)
+    write_sample(rows, job.location, job.run_id, size=size, n_rows=n_rows)
 
 
 class _Clock:

@@ -9,14 +9,15 @@ from spark_shap.audit.comparison import Comparison, compare_runs
 from spark_shap.errors import InputError, MissingDependencyError, SparkShapError, UsageError
 from spark_shap.io.documents import write_text
 from spark_shap.io.evidence import Explained, RunTables
-from spark_shap.io.reading import LATEST, find_complete
+from spark_shap.io.reading import LATEST, find_complete, location_of
 from spark_shap.io.runs import RunRecord, read_runs
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.report.evidence import ApplicantEvidence, Evidence, Sample
 from spark_shap.report.svg import require_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     import pandas as pd
     from pyspark.sql import SparkSession
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from spark_shap.audit.drift import Limits
     from spark_shap.io.location import Location
 
-__all__ = ["applicant_report", "compare", "report_after", "run_report", "write_report"]
+__all__ = ["applicant_report", "compare", "report_after", "run_report", "runs_before", "write_report"]
 
 _log = logging.getLogger(__name__)
 _POINTS = 1000  # of a beeswarm, at most about
@@ -47,7 +48,7 @@ def compare(
     return compare_runs(old, new, limits)
 
 
-def run_report(spark: SparkSession, location: Location, run_id: str = LATEST) -> str:
+def run_report(spark: SparkSession, location: Location | str, run_id: str = LATEST) -> str:
     """Return the report of a run as HTML, with everything in it.
 
     Parameters
@@ -55,7 +56,7 @@ def run_report(spark: SparkSession, location: Location, run_id: str = LATEST) ->
     spark
         Classic or Connect session.
     location
-        Where the tables are.
+        Where the tables are: a path, of Parquet or Delta tables, or a `Location`.
     run_id
         ``"latest"`` is the run that was finished last.
 
@@ -69,6 +70,7 @@ def run_report(spark: SparkSession, location: Location, run_id: str = LATEST) ->
     require_extra()
     from spark_shap.report.html import run_page  # needs the extra
 
+    location = location_of(spark, location)
     record = find_complete(spark, location, run_id)
     tables = RunTables(spark, location, record)
     summary = tables.summary()
@@ -88,8 +90,12 @@ def run_report(spark: SparkSession, location: Location, run_id: str = LATEST) ->
     return run_page(evidence)
 
 
-def applicant_report(spark: SparkSession, location: Location, key: Mapping[str, str], run_id: str = LATEST) -> str:
+def applicant_report(
+    spark: SparkSession, location: Location | str, key: Mapping[str, str], run_id: str = LATEST
+) -> str:
     """Return the report of one applicant as HTML; `key` gives each key column's value as text.
+
+    The other parameters are those of `run_report`.
 
     Raises
     ------
@@ -101,6 +107,7 @@ def applicant_report(spark: SparkSession, location: Location, key: Mapping[str, 
     require_extra()
     from spark_shap.report.html import applicant_page  # needs the extra
 
+    location = location_of(spark, location)
     record = find_complete(spark, location, run_id)
     tables = RunTables(spark, location, record)
     found = tables.applicant(key)
@@ -111,7 +118,20 @@ def applicant_report(spark: SparkSession, location: Location, key: Mapping[str, 
 
 
 def write_report(spark: SparkSession, location: Location, text: str, output: str | None, name: str) -> str:
-    """Write a report to a file, by default `name` in the folder of the tables; return where it is.
+    """Write a report to a file; return where it is.
+
+    Parameters
+    ----------
+    spark
+        Session that reaches the place.
+    location
+        Where the run's tables are.
+    text
+        The page.
+    output
+        A file, or a folder with a ``/`` at its end; None is the folder of the tables.
+    name
+        Of the file in a folder.
 
     Raises
     ------
@@ -120,10 +140,10 @@ def write_report(spark: SparkSession, location: Location, text: str, output: str
     InputError
         The file cannot be written.
     """
-    if output is None:
-        if location.root is None:
-            raise UsageError(f"{location} is a catalog schema: name a file for the report (output.report, --output)")
-        output = f"{location.root.rstrip('/')}/{name}"
+    if output is None and location.root is None:
+        raise UsageError(f"{location} is a catalog schema: name a file for the report (output.report, --output)")
+    if output is None or output.endswith("/"):
+        output = f"{(output or str(location.root)).rstrip('/')}/{name}"
     write_text(spark, output, text)
     return output
 
@@ -144,7 +164,24 @@ def report_after(spark: SparkSession, location: Location, run_id: str, wanted: b
         _log.warning("no report: %s; make it later: spark-shap report --run %s", error, run_id)
     except SPARK_ERRORS as error:
         _log.warning("no report: Spark: %s; make it later: spark-shap report --run %s", spark_reason(error), run_id)
+    except Exception as error:  # noqa: BLE001  # whatever it is, hours of work are committed, and must not look failed
+        _log.warning("no report: %s: %s; spark-shap report --run %s shows where", type(error).__name__, error, run_id)
     return None
+
+
+def runs_before(spark: SparkSession, location: Location, record: RunRecord) -> Iterator[RunRecord]:
+    """Give the runs of a place that were finished before another, the last first.
+
+    Those with fewer than half of its features are of another portfolio, and left out.
+    """
+    for earlier in sorted(read_runs(spark, location), key=_finished, reverse=True):
+        common = set(earlier.feature_names) & set(record.feature_names)
+        if _finished(earlier) < _finished(record) and 2 * len(common) >= len(record.feature_names):
+            yield earlier
+
+
+def _finished(record: RunRecord) -> tuple[datetime, str]:
+    return record.finished_at, record.run_id
 
 
 def _by_output(record: RunRecord, found: Explained, features: pd.DataFrame) -> dict[str, Sample]:
@@ -162,11 +199,7 @@ def _against_last(
     spark: SparkSession, location: Location, record: RunRecord, summary: pd.DataFrame
 ) -> Comparison | None:
     """Return the comparison with the newest earlier run that can be compared; None where there is none."""
-    for earlier in reversed(read_runs(spark, location)):
-        later = (earlier.started_at, earlier.run_id) >= (record.started_at, record.run_id)
-        common = set(earlier.feature_names) & set(record.feature_names)
-        if later or 2 * len(common) < len(record.feature_names):  # of another portfolio, in the same folder
-            continue
+    for earlier in runs_before(spark, location, record):
         try:
             return compare_runs((earlier, RunTables(spark, location, earlier).summary()), (record, summary))
         except (InputError, UsageError) as error:

@@ -29,7 +29,8 @@ HOSTILE = [
 
 
 def record(features=FEATURES, outputs=(OUTPUT,), **changes):
-    settings = {"applicants": {"key": ["id"]}, "output": {"layout": "wide"}, "explain": {"seed": 7}}
+    reasons = {"harm": "high", "top": 4, "cutoff": 0.2, "where": None, "max_p_swap": 0.025}
+    settings = {"applicants": {"key": ["id"]}, "output": {"layout": "wide"}, "explain": {"seed": 7}, "reasons": reasons}
     values = {
         "run_id": "0123456789abcdef",
         "started_at": datetime(2026, 3, 31, 8, tzinfo=UTC),
@@ -55,6 +56,12 @@ def record(features=FEATURES, outputs=(OUTPUT,), **changes):
         "additivity_gap_max": 1e-15,
         "std_error_median": 0.003,
         "std_error_p99": 0.006,
+        "reason_rows": 150,
+        "reason_stable_share": 0.9,
+        "reason_codes": {"in-house 2026": "7"},
+        "reason_codes_fingerprint": "c" * 64,
+        "reason_exclusions": {"age": 0.125},
+        "reason_exclusion_share": 0.125,
         "versions": {"spark_shap": "0.1.0", "python": "3.11.9"},
         "input_version": "content:17",
     }

@@ -60,7 +60,9 @@ def test_only_known_kinds_of_blocks():
 
 
 def told_apart(command):
-    return pytest.param(command, marks=pytest.mark.slow if command.startswith("spark-submit") else ())
+    """The reports' and comparisons' options are tested in one session, too: tests/test_reporting.py."""
+    long = command.startswith(("spark-submit", "spark-shap report", "spark-shap diff"))
+    return pytest.param(command, marks=pytest.mark.slow if long else ())
 
 
 @pytest.mark.parametrize("command", [told_apart(line) for line in COMMANDS if not line.startswith(APART)])

@@ -6,50 +6,45 @@ import argparse
 import json
 import logging
 import re
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, settings
 
 from spark_shap import inspect_commands, schema
+from spark_shap.audit.comparison import compare_runs
 from spark_shap.audit.drift import Limits
-from spark_shap.cli import main
+from spark_shap.cli import _parser, main
 from spark_shap.config import RunConfig
 from spark_shap.errors import InputError, MissingDependencyError, UsageError
 from spark_shap.io.documents import write_text
 from spark_shap.io.evidence import RunTables
 from spark_shap.io.location import Location
-from spark_shap.io.tables import replace_run, tagged
+from spark_shap.io.reading import read_run
+from spark_shap.io.samples import forget_sample
+from spark_shap.io.staging import read_staged
+from spark_shap.io.tables import read_table, replace_run, tagged
 from spark_shap.pipeline import RunResult, run
-from spark_shap.reporting import applicant_report, compare, report_after, run_report, write_report
+from spark_shap.report.words import percent
+from spark_shap.reporting import applicant_report, report_after, run_report, write_report
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import SparkSession
 
+pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
 N = 260
-REASON_COLUMNS = [
-    "output",
-    "rank",
-    "code_set",
-    "code",
-    "text",
-    "feature",
-    "shap_value",
-    "std_error",
-    "p_swap",
-    "stable",
-]
 
 
 class Runs(NamedTuple):
     data: pd.DataFrame
-    first: RunResult  # with a report, long
-    again: RunResult  # the same applicants, more evaluations
-    other: RunResult  # richer applicants, and two that cannot be explained
+    first: RunResult  # with a report and reasons, long
+    other: RunResult  # richer applicants, and two that cannot be explained; keeps no features' values but one
 
     @property
     def location(self) -> Location:
@@ -58,24 +53,38 @@ class Runs(NamedTuple):
 
 def start(session: SparkSession, folder: Path, data: pd.DataFrame, /, **sections: Any) -> RunResult:
     data.to_parquet(folder / "applicants.parquet", index=False)
-    model = folder / "model.pkl"
-    file = model if model.exists() else save(Model(folder / "calls"), model)
+    model, reference = folder / "model.pkl", folder / "reference.parquet"
+    if not model.exists():
+        save(Model(folder / "calls"), model)
+        applicants(200, seed=9).to_parquet(reference, index=False)
     # Without a surrogate: these are no tests of precision.
-    sections["explain"] = {"surrogate_evaluations": 0, **sections.get("explain", {})}
-    return run(session, RunConfig.model_validate(settings(folder, file, **sections)))
+    sections["explain"] = {"n_evaluations": 33, "surrogate_evaluations": 0, **sections.get("explain", {})}
+    sections["reference"] = {"path": str(reference), "name": "spring"}
+    sections["summary"] = {"by": ["region"]}
+    return run(session, RunConfig.model_validate(settings(folder, model, **sections)))
 
 
 @pytest.fixture(scope="module")
-def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    folder = tmp_path_factory.mktemp("reports")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture(scope="module")
+def runs(spark: SparkSession, folder: Path) -> Runs:
     data = applicants(N)
-    by = {"summary": {"by": ["region"]}}
-    first = start(spark, folder, data, output={"layout": "long", "report": True}, **by)
-    again = start(spark, folder, data, explain={"n_evaluations": 129}, output={"sample": 60}, **by)
+    reasons = {"harm": "high", "top": 2}
+    first = start(spark, folder, data, output={"layout": "long", "report": True}, reasons=reasons)
     richer = data.assign(income=data["income"] * 3, id=data["id"] + 5000)
     richer.loc[[4, 5], "purpose"] = "boat"
-    other = start(spark, folder, richer, output={"max_rejects": 0.05, "sample": 0}, applicants={"keep": ["age"]}, **by)
-    return Runs(data, first, again, other)
+    other = start(spark, folder, richer, output={"max_rejects": 0.05, "sample": 0}, applicants={"keep": ["age"]})
+    return Runs(data, first, other)
+
+
+@pytest.fixture(scope="module")
+def again(spark: SparkSession, folder: Path, runs: Runs) -> RunResult:
+    """The applicants of the first run with more evaluations, in a place of its own, with a small sample."""
+    output = {"sample": 60, "path": str(folder / "again")}
+    return start(spark, folder, runs.data, explain={"n_evaluations": 129}, output=output)
 
 
 def text_of(page: str) -> str:
@@ -90,7 +99,7 @@ def test_a_run_ends_with_its_report(runs: Runs) -> None:
     assert f"{N} = {N} explained + 0 rejected" in said
     assert "rate.pct" in said
     assert "What changed" not in said
-    assert runs.again.report is None  # portfolio.settings asks for none
+    assert runs.other.report is None  # portfolio.settings asks for none
 
 
 def test_the_report_of_a_later_run_says_what_changed(spark: SparkSession, runs: Runs) -> None:
@@ -98,7 +107,7 @@ def test_the_report_of_a_later_run_says_what_changed(spark: SparkSession, runs: 
     said = text_of(page)
     assert "2 of 260 rows could not be explained" in said
     assert "unknown purpose" in said
-    assert runs.again.record.run_id in said  # the one before
+    assert runs.first.record.run_id in said  # the one before
     assert re.search(r"[1-9]\d* of \d+ comparisons changed", said)
     assert "boat" not in re.sub("unknown purpose .{0,9}boat", "", page)  # rejected rows are not shown
 
@@ -117,23 +126,62 @@ def test_features_values_come_from_the_sample_or_kept_columns(spark: SparkSessio
 
 
 def test_values_are_those_of_the_table_in_both_layouts(spark: SparkSession, runs: Runs) -> None:
-    for result in (runs.first, runs.again):
+    for result, n_rows in ((runs.first, N), (runs.other, N - 2)):
         found = RunTables(spark, runs.location, result.record).sample(10_000)
-        assert len(found.rows) == N
+        assert len(found.rows) == n_rows
         total = found.rows["base_value"] + found.values.sum(axis=1)
         np.testing.assert_allclose(total, found.rows["prediction"], atol=1e-9)
         assert (found.errors >= 0).all()
         assert found.errors.max() > 0
 
 
-def test_a_sample_is_bounded_and_decided_by_keys(spark: SparkSession, runs: Runs) -> None:
-    tables = RunTables(spark, runs.location, runs.again.record)
+@pytest.mark.slow
+def test_a_sample_is_bounded_decided_by_keys_and_can_be_removed(
+    spark: SparkSession, folder: Path, runs: Runs, again: RunResult
+) -> None:
+    tables = RunTables(spark, again.location, again.record)
     ids = tables.sample(60).rows["id"].tolist()
     assert 30 <= len(ids) <= 95
     assert ids == tables.sample(60).rows["id"].tolist()
     stored = tables._table(schema.SAMPLE).toPandas()
     assert set(stored["id"]) == set(ids)
     assert set(json.loads(stored["row"][0])) <= set(FEATURES)
+    output = {"sample": 0, "path": str(folder / "again")}
+    result = start(spark, folder, runs.data, explain={"n_evaluations": 129}, output=output)
+    assert "explain" not in result.seconds  # the same run, which is complete
+    assert tables._table(schema.SAMPLE).count() == 0
+
+
+@pytest.mark.slow
+def test_a_sample_is_taken_from_the_copy_of_a_run_of_several_shards(
+    spark: SparkSession, folder: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = []
+
+    def seen(*given: Any) -> Any:
+        copies.append(read_staged(*given))
+        return copies[-1]
+
+    monkeypatch.setattr("spark_shap.pipeline.read_staged", seen)
+    output = {"path": str(folder / "sharded")}
+    result = start(spark, folder, runs.data, explain={"shards": 2}, output=output)
+    assert len(copies) == 1
+    assert copies[0] is not None
+    found = RunTables(spark, result.location, result.record)
+    drawn = found.sample(1000)
+    own = found.features(drawn.rows)
+    want = runs.data.set_index("id").loc[drawn.rows["id"]].reset_index()
+    assert own["purpose"].tolist() == want["purpose"].tolist()
+
+
+def test_a_sample_is_forgotten_of_one_run_alone(spark: SparkSession, tmp_path: Path) -> None:
+    location = Location(str(tmp_path))
+    forget_sample(spark, location, "a")  # there is no table
+    for run_id in ("a", "b"):
+        rows = spark.createDataFrame([(1, "{}")], "id long, row string")
+        replace_run(tagged(rows, run_id), location, schema.SAMPLE, run_id)
+    forget_sample(spark, location, "a")
+    assert [row["run_id"] for row in read_table(spark, location, schema.SAMPLE).collect()] == ["b"]
 
 
 def test_an_applicants_page(spark: SparkSession, runs: Runs) -> None:
@@ -143,7 +191,10 @@ def test_an_applicants_page(spark: SparkSession, runs: Runs) -> None:
     assert "Applicant id 1007" in said
     assert f"age = {row['age']}" in said
     assert f"purpose = {row['purpose']}" in said
-    assert "This run gave no reasons" in said
+    own = read_run(spark, runs.location, runs.first.record.run_id, table="reasons").where("id = 1007").toPandas()
+    assert 1 <= len(own) <= 2
+    for name in own["feature"]:
+        assert re.search(rf" {re.escape(name)} \+0\.\d+ ± 0\.\d+ probability\. (Stable|Not stable)", said)
 
 
 @pytest.mark.parametrize(
@@ -154,34 +205,30 @@ def test_applicants_that_are_not_there(spark: SparkSession, runs: Runs, key: dic
         applicant_report(spark, runs.location, key)
 
 
-def test_reasons_are_read_where_the_run_gave_some(spark: SparkSession, runs: Runs) -> None:
-    run_id, columns = runs.again.record.run_id, ("id", *REASON_COLUMNS)
-    rows = [
-        (1000 + at, "bad", rank, "own", code, f"{code} text", "age", 0.1, 0.01, 0.2, rank == 1)
-        for at in range(N)
-        for rank, code in ((1, "R1"), (2, "R2" if at % 4 else "R3"))
-    ]
-    frame = spark.createDataFrame(pd.DataFrame(rows, columns=columns))
-    replace_run(tagged(frame, run_id), runs.location, schema.REASONS, run_id)
-    said = text_of(run_report(spark, runs.location, run_id))
-    assert "R3 R3 text 0 % 25.0 % 25.0 %" in said
-    assert "1 260 100.0 %" in said
-    assert "2 260 0 %" in said
-    one = text_of(applicant_report(spark, runs.location, {"id": "1004"}, run_id))
-    assert "R3 text R3" in one
-    assert "would change places with the next with a probability of 20 %" in one
+def test_reasons_are_counted(spark: SparkSession, runs: Runs) -> None:
+    record = runs.first.record
+    said = text_of(Path(str(runs.first.report)).read_text(encoding="utf-8"))
+    table = read_run(spark, runs.location, record.run_id, table="reasons").toPandas()
+    first = table[table["rank"] == 1]
+    for name, count in first["feature"].value_counts().items():
+        assert f"{name} {percent(count / len(first), 1)}" in said
+    assert f"1 {len(first)} {percent(first['stable'].mean(), 1)}" in said
+    assert f"All reasons stable for {percent(record.reason_stable_share, 1)} of them" in said
+    assert "Adverse side a high probability" in said
+    assert f"{N} of {N}" in said
 
 
-def test_the_same_applicants_differ_by_the_samplers_errors_only(spark: SparkSession, runs: Runs) -> None:
-    ids = (runs.first.record.run_id, runs.again.record.run_id)
-    same = compare(spark, runs.location, *ids, Limits(least_change=0.0))
+@pytest.mark.slow
+def test_the_same_applicants_differ_by_the_samplers_errors_only(
+    spark: SparkSession, runs: Runs, again: RunResult
+) -> None:
+    before, after = (
+        (result.record, RunTables(spark, result.location, result.record).summary()) for result in (runs.first, again)
+    )
+    same = compare_runs(before, after, Limits(least_change=0.0))
     assert same.same_rows
-    assert [change.what for change in same.made] == ["explain.n_evaluations"]
+    assert {change.what for change in same.made} >= {"explain.n_evaluations", "reasons.harm"}
     assert len(same.changed) == 0
-    apart = compare(spark, runs.location, ids[1], "latest")
-    assert not apart.same_rows
-    assert set(apart.changed["feature"]) == {"income"}
-    assert {change.what for change in apart.made} >= {"applicants' content", "rows rejected", "rows explained"}
 
 
 def arguments(location: Location, **given: Any) -> argparse.Namespace:
@@ -190,34 +237,52 @@ def arguments(location: Location, **given: Any) -> argparse.Namespace:
 
 
 def test_the_exit_code_of_a_comparison(spark: SparkSession, runs: Runs) -> None:
-    first, again, other = (result.record.run_id for result in runs[1:])
-    none = inspect_commands.diff(spark, arguments(runs.location, before=first, after=again))
-    assert none.code == 0
-    assert none.lines[-1].startswith("0 of ")
-    some = inspect_commands.diff(spark, arguments(runs.location, before=again, after=other))
+    first, other = (result.record.run_id for result in runs[1:])
+    some = inspect_commands.diff(spark, arguments(runs.location, before=first, after=other))
     assert some.code == 3
     assert any(re.match(r"income +all +mean_\w+ +[+-]\d", line) for line in some.lines)
-    huge = inspect_commands.diff(spark, arguments(runs.location, before=again, after=other, threshold=5.0))
+    assert any(re.match(r" +applicants' content +content:\w+ -> content:\w+", line) for line in some.lines)
+    last = inspect_commands.diff(spark, arguments(runs.location, before="previous", after="latest"))
+    assert last == some
+    huge = inspect_commands.diff(spark, arguments(runs.location, before=first, after=other, threshold=5.0))
     assert huge.code == 0
+    assert huge.lines[-1].startswith("0 of ")
+    alone = inspect_commands.diff(spark, arguments(runs.location, before="previous", after=first))
+    assert alone == ([f"{runs.location} has no finished run before {first} to compare it with"], 0)
 
 
-def test_the_report_command(spark: SparkSession, runs: Runs, tmp_path: Path) -> None:
-    said = inspect_commands.report(spark, arguments(runs.location, output=str(tmp_path / "new" / "page.html")))
-    assert said == ([f"report in {tmp_path}/new/page.html"], 0)
-    assert runs.other.record.run_id in (tmp_path / "new" / "page.html").read_text()
+def test_the_commands_of_the_readme(spark: SparkSession, runs: Runs, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    report, page, diff = re.findall(r"^spark-shap ((?:report|diff) .+)$", readme, re.MULTILINE)
+
+    def said(command: str) -> inspect_commands.Said:
+        command = command.replace("out/german_credit", str(runs.location.root)).replace("out/", f"{tmp_path}/new/")
+        command = command.replace("application_id=17", "id=6007")
+        given = _parser().parse_args(shlex.split(command))
+        return given.inspect(spark, given)
+
+    run_id = runs.other.record.run_id
+    assert said(report) == ([f"report in {runs.location.root}/report-{run_id}.html"], 0)
+    assert run_id in Path(str(runs.location.root), f"report-{run_id}.html").read_text()
+    assert said(page) == ([f"report in {tmp_path}/new/applicant-17.html"], 0)
+    assert "Applicant id 6007" in text_of((tmp_path / "new" / "applicant-17.html").read_text())
+    assert said(diff).code == 3
+
+
+def test_where_a_report_goes(spark: SparkSession, runs: Runs, tmp_path: Path) -> None:
     beside = inspect_commands.report(spark, arguments(runs.location, key=["id=6007"]))
     assert beside.lines == [f"report in {runs.location.root}/applicant-of-{runs.other.record.run_id}.html"]
+    assert write_report(spark, runs.location, "", f"{tmp_path}/there/", "a.html") == f"{tmp_path}/there/a.html"
+    assert (tmp_path / "there" / "a.html").exists()
     with pytest.raises(UsageError, match="--key 1007: give the key column"):
         inspect_commands.report(spark, arguments(runs.location, key=["1007"]))
     with pytest.raises(InputError, match="cannot be written: Is a directory"):
-        inspect_commands.report(spark, arguments(runs.location, output=str(tmp_path)))
+        write_report(spark, runs.location, "", str(tmp_path), "a.html")
+    with pytest.raises(UsageError, match="catalog schema: name a file"):
+        write_report(spark, Location(catalog_schema="audits", format="delta"), "", None, "report.html")
 
 
 def test_runs_with_other_units_are_not_compared(spark: SparkSession, runs: Runs, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from spark_shap.audit.comparison import compare_runs
-
     record = runs.first.record
     summary = RunTables(spark, runs.location, record).summary()
     with pytest.raises(UsageError, match="different units"):
@@ -240,15 +305,20 @@ def test_a_run_goes_on_without_the_extra(
         run_report(spark, runs.location)
 
 
-def test_a_report_that_cannot_be_written_is_one_line(
-    spark: SparkSession, runs: Runs, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [InputError("it is full"), ValueError("a bug")])
+def test_a_report_that_fails_is_one_line(
+    spark: SparkSession, runs: Runs, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def fail(*given: Any) -> str:
+        raise error
+
+    monkeypatch.setattr("spark_shap.reporting.run_report", fail)
     run_id = runs.first.record.run_id
     with caplog.at_level(logging.WARNING, "spark_shap"):
-        assert report_after(spark, runs.location, run_id, str(runs.location.root)) is None
-    assert f"make it later: spark-shap report --run {run_id}" in caplog.messages[0]
-    with pytest.raises(UsageError, match="catalog schema: name a file"):
-        write_report(spark, Location(catalog_schema="audits", format="delta"), "", None, "report.html")
+        assert report_after(spark, runs.location, run_id, True) is None
+    (line,) = caplog.messages
+    assert str(error) in line
+    assert f"spark-shap report --run {run_id}" in line
 
 
 def test_a_report_beside_tables_of_another_file_system(spark: SparkSession, tmp_path: Path) -> None:

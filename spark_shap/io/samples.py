@@ -12,16 +12,17 @@ from pyspark.sql import functions as F
 
 from spark_shap import schema
 from spark_shap.dataframes import quoted
-from spark_shap.io.tables import replace_run, tagged
+from spark_shap.errors import InputError
+from spark_shap.io.tables import read_table, replace_run, tagged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from spark_shap.io.location import Location
 
-__all__ = ["SampledRows", "sampled_rows", "write_sample"]
+__all__ = ["SampledRows", "forget_sample", "sampled_rows", "write_sample"]
 
 _HASHES = 1 << 40
 
@@ -68,3 +69,12 @@ def write_sample(rows: SampledRows, location: Location, run_id: str, *, size: in
     there = rows.applicants.join(F.broadcast(found), list(rows.key), "left_semi")
     values = F.to_json(F.struct(*(F.col(quoted(name)) for name in rows.features))).alias(schema.ROW)
     replace_run(tagged(there.select(*keys, values).coalesce(1), run_id), location, schema.SAMPLE, run_id)
+
+
+def forget_sample(spark: SparkSession, location: Location, run_id: str) -> None:
+    """Remove what the table of samples has of a run, if anything: an earlier attempt may have been asked to keep it."""
+    try:
+        there = read_table(spark, location, schema.SAMPLE, run_id)
+    except InputError:
+        return
+    replace_run(spark.createDataFrame([], there.schema), location, schema.SAMPLE, run_id)

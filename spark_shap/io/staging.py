@@ -63,9 +63,9 @@ def stage(
 
 
 def read_staged(
-    spark: SparkSession, location: Location, copy: tuple[str, str], part: int, columns: Sequence[str]
+    spark: SparkSession, location: Location, copy: tuple[str, str], part: int | None, columns: Sequence[str]
 ) -> DataFrame | None:
-    """Return the rows of one shard with their names back; None when there is no copy."""
+    """Return the rows of one shard, or of all, with their names back; None when there is no copy."""
     try:
         there = _open(spark, location, copy)
         names = there.columns  # Connect resolves here
@@ -73,7 +73,7 @@ def read_staged(
         return None
     if len(names) != len(columns) + 1:
         return None
-    rows = there.where(F.col(_PART) == part)
+    rows = there if part is None else there.where(F.col(_PART) == part)
     return rows.select(*(F.col(f"_{index}").alias(name) for index, name in enumerate(columns)))
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.report.figures import waterfall
-from spark_shap.report.portfolio import UNITS, made_rows, reference_text
+from spark_shap.report.portfolio import UNITS, made_rows, only_aggregates, reference_text
+from spark_shap.report.reasoning import reason_terms, stable_meaning
 from spark_shap.report.words import plain
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def applicant_content(evidence: ApplicantEvidence) -> dict[str, Any]:
         "made_rows": made_rows(record),
         "sections": [_section(evidence, output, sample, unit) for output, sample in evidence.rows.items()],
         "has_reasons": evidence.reasons is not None,
+        "reason_rows": reason_terms(record),
+        "stable_meaning": stable_meaning(record),
+        "only_aggregates": only_aggregates(record),
         "reasons": [] if evidence.reasons is None else _reasons(evidence.reasons),
     }
 
@@ -59,7 +63,7 @@ def _section(evidence: ApplicantEvidence, output: str, sample: Sample, unit: str
         steps, halves = np.append(steps, values[rest].sum()), np.append(halves, 0.0)
     return {
         "name": output,
-        "svg": waterfall(labels, steps, halves, base=base, prediction=prediction),
+        "svg": waterfall(labels, steps, halves, base=base, prediction=prediction, what=f"{unit} of {output}"),
         "rows": rows,
         "knows_values": any(row["own"] for row in rows),
         "base": base,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trend", "beeswarm", "dependence", "trend"]
 
-_LOW, _MIDDLE, _HIGH, _GREY = "#2f7fe6", "#9a55c9", "#ec3f55", "#8d939c"
+_LOW, _MIDDLE, _HIGH, _GREY = "#2f7fe6", "#a35fd3", "#ec3f55", "#8d939c"
 _BINS = 10
 _CATEGORIES = 8
 _OTHERS = "all others"
@@ -124,7 +124,7 @@ def dependence(name: str, found: Trend, values: FloatArray, *, unit: str) -> str
         axes.grid(visible=False, axis="x")
         x = found.positions
         jitter = np.zeros(len(x)) if found.numeric else np.resize(np.linspace(-0.2, 0.2, 17), len(x))
-        axes.scatter(x + jitter, values, s=7, color=_MIDDLE, alpha=0.55, linewidths=0, rasterized=True)
+        axes.scatter(x + jitter, values, s=8, color=_MIDDLE, alpha=0.7, linewidths=0, rasterized=True)
         axes.axhline(0.0, color=COLOURS["muted"], linewidth=1.0)
         style = "-" if found.numeric else ""
         there = np.isfinite(found.means)
@@ -143,7 +143,7 @@ def dependence(name: str, found: Trend, values: FloatArray, *, unit: str) -> str
         else:
             axes.locator_params(axis="x", nbins=5)
             axes.xaxis.set_major_formatter(lambda value, _: plain(value))
-            axes.tick_params(axis="x", labelcolor=COLOURS["muted"])
+            axes.tick_params(axis="x", labelcolor=COLOURS["muted"], pad=8.0)  # clear of the lowest label at the side
         axes.tick_params(axis="y", labelcolor=COLOURS["muted"])
         axes.set_ylabel(f"SHAP ({unit})")
     said = "; ".join(

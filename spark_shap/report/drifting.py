@@ -19,8 +19,8 @@ _LINES = 40
 _DRAWN = 10
 
 
-def drift_section(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison with the run before: how both were made, the figure, and all changes."""
+def drift_section(comparison: Comparison, unit: str) -> dict[str, Any]:
+    """Return the comparison with the run before: how both were made, the figure, and all changes, in `unit`."""
     table = comparison.table
     changed = comparison.changed
     return {
@@ -32,13 +32,13 @@ def drift_section(comparison: Comparison) -> dict[str, Any]:
         "n_tested": comparison.n_tested,
         "least_rows": comparison.limits.least_rows,
         "n_untested": len(table) - comparison.n_tested,
-        "figures": [_figure(table, output) for output in table["output"].drop_duplicates().head(2)],
+        "figures": [_figure(table, output, unit) for output in table["output"].drop_duplicates().head(2)],
         "lines": [_line(row) for row in changed.head(_LINES).to_dict("records")],
         "n_hidden": max(0, len(changed) - _LINES),
     }
 
 
-def _figure(table: pd.DataFrame, output: str) -> dict[str, str]:
+def _figure(table: pd.DataFrame, output: str, unit: str) -> dict[str, str]:
     rows = table[(table["output"] == output) & (table["segment_by"] == "") & (table["measure"] == "mean_abs_shap")]
     rows = rows.assign(size=rows[["before", "after"]].max(axis=1)).sort_values("size", ascending=False, kind="stable")
     rows = rows.head(_DRAWN)
@@ -48,6 +48,7 @@ def _figure(table: pd.DataFrame, output: str) -> dict[str, str]:
         rows["after"].to_numpy(dtype=float),
         1.96 * rows["std_error"].to_numpy(dtype=float),
         marked=rows["changed"].tolist(),
+        what=f"mean |SHAP| ({unit})",
     )
     return {"output": clean(output), "svg": drawn}
 

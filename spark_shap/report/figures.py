@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from spark_shap.core.arrays import FloatArray
+    from spark_shap.core.arrays import AnyArray, FloatArray
 
 __all__ = ["bars", "changes", "frequencies", "histogram", "segment", "waterfall"]
 
 _LINE = 21.0  # points a bar takes
-_ERROR = {"ecolor": COLOURS["ink"], "elinewidth": 1.2, "capsize": 3.0}
 
 
 def bars(names: Sequence[str], values: FloatArray, halves: FloatArray, *, what: str) -> str:
@@ -39,7 +38,8 @@ def bars(names: Sequence[str], values: FloatArray, halves: FloatArray, *, what: 
     """
     with drawing(38 + _LINE * len(names)) as (figure, axes):
         places = np.arange(len(names))
-        axes.barh(places, values, height=0.66, color=COLOURS["main"], xerr=np.nan_to_num(halves), error_kw=_ERROR)
+        axes.barh(places, values, height=0.66, color=COLOURS["main"])
+        _intervals(axes, values, places, halves)
         for place, value, half in zip(places, values, np.nan_to_num(halves), strict=True):
             _beside(axes, number(value, 2), float(max(value + half, 0.0)), int(place))
         name_lines(figure, axes, names)
@@ -58,8 +58,10 @@ def segment(
     """Return the bars of one segment, with a mark where all applicants are; `limit` ends the axis of all segments."""
     with drawing(30 + 18 * len(names), width=250.0) as (figure, axes):
         places = np.arange(len(names))
-        axes.barh(places, values, height=0.62, color=COLOURS["main"], xerr=np.nan_to_num(halves), error_kw=_ERROR)
-        axes.scatter(overall, places, marker="|", s=130, linewidths=2.0, color=COLOURS["second"], zorder=3)
+        axes.barh(places, values, height=0.62, color=COLOURS["main"])
+        _intervals(axes, values, places, halves)
+        for colour, width in ((COLOURS["paper"], 5.0), (COLOURS["second"], 2.4)):
+            axes.scatter(overall, places, marker="|", s=190, linewidths=width, color=colour, zorder=4)
         name_lines(figure, axes, names, limit=16)
         axes.set_xlim(0.0, limit)
         axes.locator_params(axis="x", nbins=3)
@@ -107,42 +109,51 @@ def histogram(edges: FloatArray, shares: FloatArray, *, what: str, alternative: 
         axes.grid(axis="y")
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
         axes.tick_params(axis="y", labelcolor=COLOURS["muted"])
+        axes.tick_params(axis="x", pad=8.0)  # clear of the lowest label at the side
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel(what)
     return inline_svg(figure, alternative)
 
 
 def changes(
-    names: Sequence[str], before: FloatArray, after: FloatArray, halves: FloatArray, *, marked: Sequence[bool]
+    names: Sequence[str],
+    before: FloatArray,
+    after: FloatArray,
+    halves: FloatArray,
+    *,
+    marked: Sequence[bool],
+    what: str,
 ) -> str:
     """Return a line from the old to the new value of each feature, those marked in another colour."""
     with drawing(66 + _LINE * len(names)) as (figure, axes):
         places = np.arange(len(names))
         colours = [COLOURS["up"] if one else COLOURS["muted"] for one in marked]
         axes.hlines(places, before, after, colors=colours, linewidths=3.0)
-        axes.errorbar(after, places, xerr=np.nan_to_num(halves), fmt="none", **_ERROR)
-        old = axes.scatter(before, places, s=40, facecolors=COLOURS["paper"], edgecolors=COLOURS["ink"], zorder=3)
-        new = axes.scatter(after, places, s=40, color=COLOURS["ink"], zorder=4)
+        _intervals(axes, after, places, halves)
+        old = axes.scatter(before, places, s=40, facecolors=COLOURS["paper"], edgecolors=COLOURS["ink"], zorder=5)
+        new = axes.scatter(after, places, s=40, color=COLOURS["ink"], zorder=6)
         name_lines(figure, axes, names)
-        axes.set_xlabel("mean |SHAP|")
+        axes.set_xlabel(what)
         labels = ["earlier run", "this run, with the 95 % interval of the change"]
         figure.legend([old, new], labels, loc="outside upper left", ncols=2, frameon=False, handletextpad=0.2)
     said = "; ".join(
         f"{clean(name)} from {number(a)} to {number(b)}{', changed' if mark else ''}"
         for name, a, b, mark in zip(names, before, after, marked, strict=True)
     )
-    return inline_svg(figure, f"Mean absolute SHAP in the earlier run and in this one. {said}.")
+    return inline_svg(figure, f"{what} in the earlier run and in this one. {said}.")
 
 
-def waterfall(names: Sequence[str], values: FloatArray, halves: FloatArray, *, base: float, prediction: float) -> str:
+def waterfall(
+    names: Sequence[str], values: FloatArray, halves: FloatArray, *, base: float, prediction: float, what: str
+) -> str:
     """Return how the values of one applicant, largest first, lead from the base value to the prediction."""
-    with drawing(58 + 24 * (len(names) + 2), width=440.0) as (figure, axes):
+    with drawing(74 + 24 * (len(names) + 2), width=440.0) as (figure, axes):
         ends = base + np.cumsum(values)
         starts = np.concatenate([[base], ends[:-1]])
         places = np.arange(1, len(names) + 1)
         colours = [COLOURS["up"] if value > 0 else COLOURS["down"] for value in values]
         axes.barh(places, values, left=starts, height=0.66, color=colours)
-        axes.errorbar(ends, places, xerr=np.nan_to_num(halves), fmt="none", **_ERROR)
+        _intervals(axes, ends, places, halves)
         level = np.concatenate([[base], ends])
         axes.vlines(level, np.arange(len(level)) - 0.3, np.arange(len(level)) + 1.3, colors=COLOURS["muted"], lw=0.8)
         axes.scatter([base, prediction], [0, len(names) + 1], s=46, color=COLOURS["ink"], zorder=3)
@@ -155,8 +166,18 @@ def waterfall(names: Sequence[str], values: FloatArray, halves: FloatArray, *, b
         _beside(axes, number(prediction, 4), prediction, len(names) + 1, space=7)
         name_lines(figure, axes, ["average of the reference", *names, "this applicant"], limit=30)
         axes.set_xlim(left - 0.04 * room, right + 0.2 * room)
+        axes.set_xlabel(clean(what))
     said = "; ".join(f"{clean(name)} {signed(value)}" for name, value in zip(names, values, strict=True))
-    return inline_svg(figure, f"Waterfall from {number(base, 4)} to {number(prediction, 4)}: {said}.")
+    return inline_svg(
+        figure, f"Waterfall of the {clean(what)}, from {number(base, 4)} to {number(prediction, 4)}: {said}."
+    )
+
+
+def _intervals(axes: Axes, middles: FloatArray, places: AnyArray, halves: FloatArray) -> None:
+    """Draw intervals with a rim of the paper's colour: they lie on bars whose colour is near theirs, light or dark."""
+    for colour, width, cap in ((COLOURS["paper"], 3.4, 4.0), (COLOURS["ink"], 1.3, 3.0)):
+        style = {"ecolor": colour, "elinewidth": width, "capthick": width, "capsize": cap, "zorder": 3}
+        axes.errorbar(middles, places, xerr=np.nan_to_num(halves), fmt="none", **style)
 
 
 def _beside(axes: Axes, text: str, x: float, place: int, *, space: float = 5.0) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_shap.report.checks import checks_of
 from spark_shap.report.drifting import drift_section
-from spark_shap.report.reasoning import reason_sections
+from spark_shap.report.reasoning import reason_sections, reason_terms, stable_meaning
 from spark_shap.report.sections import output_section
 from spark_shap.report.words import number, percent
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spark_shap.io.runs import RunRecord
     from spark_shap.report.evidence import Evidence
 
-__all__ = ["UNITS", "made_rows", "portfolio_content", "reference_text"]
+__all__ = ["UNITS", "made_rows", "only_aggregates", "portfolio_content", "reference_text"]
 
 _OUTPUTS = 6  # with figures; a model of hundreds of classes would make a page that nobody opens
 UNITS = {"probability": "probability", "margin": "margin", "prediction": "prediction"}
@@ -46,16 +46,24 @@ def portfolio_content(evidence: Evidence) -> dict[str, Any]:
         "sections": sections,
         "hidden_outputs": record.output_names[_OUTPUTS:],
         "reasons": reason_sections(evidence),
+        "reason_rows": reason_terms(record),
+        "stable_meaning": stable_meaning(record),
+        "only_aggregates": only_aggregates(record),
         "checks": checks_of(evidence),
         "rejects": evidence.rejects.to_dict("records"),
         "hidden_rejects": max(0, evidence.n_reject_kinds - len(evidence.rejects)),
-        "drift": None if evidence.comparison is None else drift_section(evidence.comparison),
+        "drift": None if evidence.comparison is None else drift_section(evidence.comparison, unit),
     }
 
 
 def _title(record: RunRecord) -> str:
     names = record.output_names
     return f"What drives the prediction of {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
+
+
+def only_aggregates(record: RunRecord) -> bool:
+    """Return whether applicants were explained only as precisely as their mean needs."""
+    return bool(json.loads(record.config).get("explain", {}).get("audit") == "aggregates")
 
 
 def reference_text(record: RunRecord) -> str:

@@ -1,23 +1,75 @@
-"""How often each reason was given, and how sure its rank is."""
+"""How often each reason was given, how sure it is, and what may be none."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spark_shap.report.figures import frequencies, histogram
-from spark_shap.report.words import clean, percent
+from spark_shap.report.words import clean, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from spark_shap.io.runs import RunRecord
     from spark_shap.report.evidence import Evidence
 
-__all__ = ["reason_sections"]
+__all__ = ["reason_sections", "reason_terms", "stable_meaning"]
 
 _REASONS = 12
 _EDGES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def reason_terms(record: RunRecord) -> list[tuple[str, str]]:
+    """Return how the reasons of a run were found, as terms and what is said of them; nothing where it gave none."""
+    asked = _asked(record)
+    if not asked:
+        return []
+    terms = [
+        ("Adverse side", f"a {asked['harm']} {record.output_space}"),
+        ("Applicants to have reasons", _who(record, asked)),
+        ("Reasons an applicant", f"up to {asked['top']}"),
+    ]
+    if record.reason_stable_share is not None:
+        terms.append(("All reasons stable", f"for {percent(record.reason_stable_share, 1)} of them"))
+    terms.append(("Features that may be no reason", _excluded(record)))
+    sets = ", ".join(f"{name} (version {version})" for name, version in sorted(record.reason_codes.items()))
+    if sets:
+        terms.append(("Code sets", sets))
+        terms.append(("Code file's fingerprint", str(record.reason_codes_fingerprint)))
+    if record.reason_uncoded:
+        terms.append(("Without a code", "; ".join(record.reason_uncoded)))
+    return terms
+
+
+def stable_meaning(record: RunRecord) -> str:
+    """Return what a stable reason is, in a sentence."""
+    least = percent(1.0 - float(_asked(record).get("max_p_swap", 0.025)), 1)
+    return f"A reason is stable where the exact values would name it, too, with a probability above {least}."
+
+
+def _asked(record: RunRecord) -> dict[str, Any]:
+    return json.loads(record.config).get("reasons") or {}
+
+
+def _who(record: RunRecord, asked: dict[str, Any]) -> str:
+    text = f"{record.reason_rows or 0:,} of {record.rows_explained:,}"
+    if asked["cutoff"] is not None:
+        side = "more" if asked["harm"] == "high" else "less"
+        text += f", whose {record.output_space} is {number(asked['cutoff'], 4)} or {side}"
+    return text + (f", where {asked['where']}" if asked["where"] else "")
+
+
+def _excluded(record: RunRecord) -> str:
+    if not record.reason_exclusions:
+        return "none was excluded"
+    each = [f"{name}, for {percent(share, 1)}" for name, share in sorted(record.reason_exclusions.items())]
+    return (
+        f"{'; '.join(each)} of these applicants it would have been one. "
+        f"Any of them: {percent(record.reason_exclusion_share, 1)}"
+    )
 
 
 def reason_sections(evidence: Evidence) -> list[dict[str, Any]]:
@@ -55,6 +107,7 @@ def _section(output: str, code_set: str, rows: pd.DataFrame, swaps: pd.DataFrame
         "ranks": ranks,
         "lines": lines,
         "n_drawn": len(labels),
+        "shared": bool((rows.assign(name=names).groupby("name")["feature"].nunique() > 1).any()),
         "stability": _stability(swaps),
     }
 

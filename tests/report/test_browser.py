@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import report_case as case
 
+pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
+
 from spark_shap.report.html import applicant_page, run_page
 
+pytestmark = pytest.mark.slow
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
