@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
+from spark_shap.command_place import Said, add_place, place_of
 from spark_shap.errors import UsageError
 from spark_shap.report.words import segment_name
 
@@ -15,27 +15,19 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from spark_shap.audit.comparison import Comparison
-    from spark_shap.io.location import Location
 
-__all__ = ["CHANGED", "Said", "add_commands", "diff", "report"]
+__all__ = ["CHANGED", "add_commands", "diff", "report"]
 
 CHANGED = 3  # exit code: beyond the threshold
 PREVIOUS = "previous"
 _LINES = 20
 
 
-class Said(NamedTuple):
-    """What a command has to say, and its exit code."""
-
-    lines: list[str]
-    code: int = 0
-
-
 def add_commands(commands: Any) -> None:
     """Add the commands to a parser's; each sets ``inspect`` to its function."""
     text = "write the report of a run, or of one applicant of it, as one HTML file"
     command = commands.add_parser("report", help=text, description=text)
-    _add_location(command)
+    add_place(command)
     command.add_argument("--run", default="latest", metavar="ID", help="which run; default: the one finished last")
     command.add_argument(
         "--key",
@@ -53,7 +45,7 @@ def add_commands(commands: Any) -> None:
     text = f'"{PREVIOUS}" is the run finished before RUN_B, of the same portfolio; without one nothing changed'
     command.add_argument("before", metavar="RUN_A", help=text)
     command.add_argument("after", metavar="RUN_B", help='"latest" is the run finished last')
-    _add_location(command)
+    add_place(command)
     command.add_argument(
         "--threshold",
         type=float,
@@ -71,37 +63,12 @@ def add_commands(commands: Any) -> None:
     command.set_defaults(inspect=diff)
 
 
-def _add_location(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--location", required=True, metavar="PATH", help="where the tables are: a path, or catalog.schema"
-    )
-    text = "of the tables; default: as found. A catalog schema needs --format schema"
-    command.add_argument("--format", choices=["parquet", "delta", "schema"], help=text)
-    command.set_defaults(session=_session)
-
-
-def _session(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what a session for a command needs."""
-    delta = arguments.format in ("delta", "schema") or Path(arguments.location, "runs", "_delta_log").is_dir()
-    return {"master": None, "conf": {}, "delta": delta}
-
-
-def _location(spark: SparkSession, arguments: argparse.Namespace) -> Location:
-    from spark_shap.io.location import Location
-    from spark_shap.io.reading import location_of
-
-    if arguments.format == "schema":
-        return Location(catalog_schema=arguments.location, format="delta")
-    kind: Literal["parquet", "delta"] | None = arguments.format
-    return location_of(spark, arguments.location if kind is None else Location(arguments.location, format=kind))
-
-
 def report(spark: SparkSession, arguments: argparse.Namespace) -> Said:
     """Write a report; say where it is."""
     from spark_shap.io.reading import find_complete
     from spark_shap.reporting import applicant_report, run_report, write_report
 
-    location = _location(spark, arguments)
+    location = place_of(spark, arguments)
     run_id = find_complete(spark, location, arguments.run).run_id
     key = dict(_named(text) for text in arguments.key)
     page = applicant_report(spark, location, key, run_id) if key else run_report(spark, location, run_id)
@@ -124,14 +91,15 @@ def diff(spark: SparkSession, arguments: argparse.Namespace) -> Said:
     from spark_shap.reporting import compare, runs_before
 
     limits = Limits(arguments.alpha, arguments.threshold)
-    location = _location(spark, arguments)
-    before, after = arguments.before, find_complete(spark, location, arguments.after)
-    if before == PREVIOUS:
-        earlier = next(runs_before(spark, location, after), None)
-        if earlier is None:
-            return Said([f"{location} has no finished run before {after.run_id} to compare it with"])
-        before = earlier.run_id
-    found = compare(spark, location, before, after.run_id, limits)
+    location = place_of(spark, arguments)
+    after = find_complete(spark, location, arguments.after)
+    if arguments.before == PREVIOUS:
+        before = next(runs_before(spark, location, after), None)
+    else:
+        before = find_complete(spark, location, arguments.before)
+    if before is None:
+        return Said([f"{location} has no finished run before {after.run_id} to compare it with"])
+    found = compare(spark, location, before, after, limits)
     return Said(_lines(found), CHANGED if len(found.changed) else 0)
 
 

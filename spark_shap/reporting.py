@@ -32,19 +32,18 @@ _POINTS = 1000  # of a beeswarm, at most about
 
 
 def compare(
-    spark: SparkSession, location: Location, before: str, after: str, limits: Limits | None = None
+    spark: SparkSession, location: Location, before: RunRecord, after: RunRecord, limits: Limits | None = None
 ) -> Comparison:
-    """Return what changed from one run to another of the same location.
+    """Return what changed from one finished run to another of the same location.
 
     Raises
     ------
     InputError
-        A run, or its summary, is not there.
+        A run's summary is not there.
     UsageError
         The runs cannot be compared.
     """
-    a, b = (find_complete(spark, location, run_id) for run_id in (before, after))
-    old, new = ((one, RunTables(spark, location, one).summary()) for one in (a, b))
+    old, new = ((one, RunTables(spark, location, one).summary()) for one in (before, after))
     return compare_runs(old, new, limits)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer, pipeline, read_run
+from spark_shap import Explainer, applicant_report, pipeline, read_run
 from spark_shap.config import RunConfig
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, TooManyRejectsError
@@ -20,8 +21,6 @@ from spark_shap.io.tables import read_table
 from spark_shap.pipeline import RunResult, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.connect
@@ -143,6 +142,17 @@ def test_shards_go_on_where_a_run_ended(
         for name in ("whole", "cut")
     )
     pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.slow
+def test_reports(spark_connect: SparkSession, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
+    done = start(spark_connect, tmp_path, output={"report": True})
+    assert done.record.run_id in Path(str(done.report)).read_text(encoding="utf-8")
+    page = applicant_report(spark_connect, str(tmp_path / "out"), {"id": "1009"})
+    assert f"age = {applicants(120)['age'][9]}" in page
+    start(spark_connect, tmp_path, output={"sample": 0})
+    assert read_table(spark_connect, done.location, "sample", done.record.run_id).count() == 0
 
 
 @pytest.mark.slow
