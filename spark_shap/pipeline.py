@@ -28,9 +28,8 @@ from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
 from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
-from spark_shap.io.samples import SampledRows, forget_sample, write_sample
+from spark_shap.io.samples import forget_sample
 from spark_shap.io.shards import (
-    STAGED,
     attempt_name,
     attempts_of,
     forget_shards,
@@ -39,9 +38,10 @@ from spark_shap.io.shards import (
     remove_others,
 )
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
-from spark_shap.io.staging import read_staged, remove_staged
+from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import replace_run, tagged
 from spark_shap.job import Job
+from spark_shap.kept_sample import keep_sample
 from spark_shap.logs import RUN_ID
 from spark_shap.parts import make_parts, read_back
 from spark_shap.record import Counts, completed, make_record
@@ -223,7 +223,7 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
     with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        sampling = pool.submit(_keep_sample, spark, job, written, shards)
+        sampling = pool.submit(keep_sample, spark, job, written, shards)
         quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
         summing.result()
         sampling.result()
@@ -252,22 +252,6 @@ def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
     table = reason_frame(rows, spec, key=inputs.columns.key)
     replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
     return reason_counts(rows, spec)
-
-
-def _keep_sample(spark: SparkSession, job: Job, written: DataFrame, shards: Mapping[int, Shard]) -> None:
-    """Keep the features' values of some of the explained applicants, for the report, or see that none are kept."""
-    inputs, size = job.inputs, job.config.output.sample
-    if not size:
-        forget_sample(spark, job.location, job.run_id)
-        return
-    applicants = None
-    if STAGED in shards:  # of several shards: the input is not read once more
-        copy = (job.run_id, shards[STAGED].shard)
-        applicants = read_staged(spark, job.location, copy, None, inputs.applicants.columns)
-    applicants = inputs.applicants if applicants is None else applicants
-    rows = SampledRows(applicants, written, inputs.columns.key, inputs.prepared.feature_names)
-    n_rows = sum(one.n_explained for part, one in shards.items() if part >= 0)
-    write_sample(rows, job.location, job.run_id, size=size, n_rows=n_rows)
 
 
 class _Clock:

@@ -183,7 +183,7 @@ def test_a_sample_is_taken_from_the_copy_of_a_run_of_several_shards(
         copies.append(read_staged(*given))
         return copies[-1]
 
-    monkeypatch.setattr("spark_shap.pipeline.read_staged", seen)
+    monkeypatch.setattr("spark_shap.kept_sample.read_staged", seen)
     output = {"path": str(folder / "sharded")}
     result = start(spark, folder, runs.data, explain={"shards": 2}, output=output)
     assert len(copies) == 1
