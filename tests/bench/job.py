@@ -116,7 +116,10 @@ def run_job(folder: Path, name: str, settings: dict) -> None:
                 "reference": {"path": str(folder / "table.parquet"), "size": settings["background"]},
                 "model": {"file": str(folder / "model.pkl")},
                 "explain": {"n_evaluations": settings["evaluations"], "seed": 7},
-                "output": {"path": str(folder / f"out-{name}-{kind}")},
+                "output": {
+                    "path": str(folder / f"out-{name}-{kind}"),
+                    "report": False,
+                },  # for a person, after the tables
             }
         )
         start = time.perf_counter()

@@ -185,7 +185,7 @@ def whole_job(folder: Path, compiler: str) -> None:
                 "reference": {"path": str(folder / "table.parquet"), "size": N_BACKGROUND},
                 "model": {"file": str(folder / "LightGBM.pkl")},
                 "explain": {"output_space": "margin"},
-                "output": {"path": str(folder / f"out-{compiler}-{kind}")},
+                "output": {"path": str(folder / f"out-{compiler}-{kind}"), "report": False},
             }
         )
         result = run(spark, config)
