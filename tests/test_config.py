@@ -48,6 +48,7 @@ def test_defaults(tmp_path: Path) -> None:
         "wide",
         0.01,
     )
+    assert (config.output.report, config.output.sample) == (True, 1000)
     assert config.summary.by == ()
 
 
@@ -106,6 +107,11 @@ refrence: {}
         ("output.max_rejects=1.5", "output.max_rejects: must be a share"),
         ("output.max_rejects=-0.1", "output.max_rejects: must be a share"),
         ("output.max_rejects=.nan", "output.max_rejects: must be a share"),
+        ("explain.tolerance=much", "explain.tolerance: must be a positive number (output units) or a share"),
+        ("output.report=3", "output.report: must be true, false or the name of a file"),
+        ("output.report=''", "output.report: must be true, false or the name of a file"),
+        ("output.sample=-1", "output.sample: must be at least 0, got -1"),
+        ("output.sample=100001", "output.sample: must be at most 100000, got 100001"),
         ("summary.by=[[a], 5]", "summary.by[1]: must be a list of names, got 5"),
         ("spark.conf={a: {b: 1}}", "spark.conf: must hold Spark keys with one value each"),
         ("no_equals_sign", "--set no_equals_sign: write it as section.key=value"),

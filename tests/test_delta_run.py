@@ -167,7 +167,7 @@ def test_shards_in_a_catalog_schema(spark: SparkSession, folder: Path, result: R
         same = read_run(spark, result.location, result.record.run_id).toPandas()
         np.testing.assert_array_equal(values(table), values(same))
         names = {row["tableName"] for row in spark.sql("SHOW TABLES IN cut").collect()}
-        assert names == {"attributions", "claims", "rejects", "runs", "shards", "summary"}
+        assert names == {"attributions", "claims", "rejects", "runs", "sample", "shards", "summary"}
     finally:
         spark.sql("DROP SCHEMA cut CASCADE")
 

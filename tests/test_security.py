@@ -145,7 +145,7 @@ def test_nothing_is_deleted_but_a_runs_own(spark: SparkSession, tmp_path: Path) 
         return run(spark, RunConfig.model_validate(settings(folder, model, reference={"size": 20}, explain=explain)))
 
     out, precious, own, other = folder / "out", tmp_path / "precious", make().record.run_id, "0123456789abcdef"
-    for table in ("runs", "attributions", "rejects", "summary", "shards"):
+    for table in ("runs", "attributions", "rejects", "sample", "summary", "shards"):
         shutil.copytree(out / table / f"run_id={own}", out / table / f"run_id={other}")
     others = {file: file.read_bytes() for file in out.rglob("*") if file.is_file() and other in str(file)}
     places = [
