@@ -114,11 +114,11 @@ def reasons_of(features, texts=None):
     texts = texts or [f"{name} is too high or too low" for name in features]
     rows, swaps = [], []
     for rank in (1, 2, 3, 4):
-        for place, name in enumerate(features):
+        for place in range(len(features)):
             n = 300 * (4 if place + 1 == rank else 1) // (len(features) + 3)
-            rows.append((OUTPUT, "in-house 2026", rank, f"R{place:02d}", name, texts[place], texts[place], n))
+            rows.append((OUTPUT, "in-house 2026", rank, f"R{place:02d}", False, texts[place], texts[place], n))
         swaps.append((OUTPUT, "in-house 2026", rank, 300, 300 - 20 * rank, 200, 40, 30, 20, 10))
-    names = ["output", "code_set", "rank", "code", "feature", "text", "last_text", "n"]
+    names = ["output", "code_set", "rank", "name", "shared", "text", "last_text", "n"]
     bins = [f"p{index}" for index in range(5)]
     counts = pd.DataFrame(swaps, columns=["output", "code_set", "rank", "n", "n_stable", *bins])
     return pd.DataFrame(rows, columns=names), counts

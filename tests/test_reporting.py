@@ -40,6 +40,15 @@ if TYPE_CHECKING:
 
 pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
 N = 260
+CODES = """
+version: autumn
+sets:
+  own:
+    version: "1"
+    codes:
+      "01": {text: "Loan of {value} at a rate", features: [loan amount, rate.pct]}
+      "02": {text: "Income", features: [income]}
+"""
 
 
 class Runs(NamedTuple):
@@ -73,7 +82,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(spark: SparkSession, folder: Path) -> Runs:
     data = applicants(N)
-    reasons = {"harm": "high", "top": 2}
+    (folder / "codes.yaml").write_text(CODES)
+    reasons = {"harm": "high", "top": 2, "codes": str(folder / "codes.yaml")}
     first = start(spark, folder, data, output={"layout": "long", "report": True}, reasons=reasons)
     richer = data.assign(income=data["income"] * 3, id=data["id"] + 5000)
     richer.loc[[4, 5], "purpose"] = "boat"
@@ -214,8 +224,9 @@ def test_an_applicants_page(spark: SparkSession, runs: Runs) -> None:
     assert f"purpose = {row['purpose']}" in said
     own = read_run(spark, runs.location, runs.first.record.run_id, table="reasons").where("id = 1007").toPandas()
     assert 1 <= len(own) <= 2
-    for name in own["feature"]:
-        assert re.search(rf" {name} \+0\.\d+ (± 0\.\d+ )?prediction\. (Stable|Not stable)", said)
+    for row in own.fillna("").itertuples():
+        told = f"{row.text} {row.code} {row.feature}:" if row.text else row.feature
+        assert re.search(rf" {re.escape(told)} \+0\.\d+ (± 0\.\d+ )?prediction\. (Stable|Not stable)", said)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +242,13 @@ def test_reasons_are_counted(spark: SparkSession, runs: Runs) -> None:
     said = text_of(Path(str(runs.first.report)).read_text(encoding="utf-8"))
     table = read_run(spark, runs.location, record.run_id, table="reasons").toPandas()
     first = table[table["rank"] == 1]
-    for name, count in first["feature"].value_counts().items():
-        assert f"{name} {percent(count / len(first), 1)}" in said
     assert f"1 {len(first)} {percent(first['stable'].mean(), 1)}" in said
+    best = table.assign(name=table["code"].fillna(table["feature"])).groupby(["id", "name"])["rank"].min()
+    assert len(best) < len(table)  # some have code 01 twice
+    counts = best.reset_index().groupby(["name", "rank"]).size().unstack(fill_value=0)
+    for name, text in (("01", "Loan of … at a rate "), ("02", "Income "), ("age", "")):
+        shares = [percent(count / len(first), 1) for count in (*counts.loc[name], counts.loc[name].sum())]
+        assert f" {name} {text}{' '.join(shares)} " in said
     assert f"All reasons stable for {percent(record.reason_stable_share, 1)} of them" in said
     assert "Adverse side a high prediction" in said
     assert f"{N} of {N}" in said

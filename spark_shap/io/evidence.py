@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Explained", "RunTables"]
 
+_SET = ["output", "code_set"]
 _KINDS = 25  # of rejects; a report says how many more there are
 _VALUES = (schema.OUTPUT, schema.PREDICTION, schema.BASE_VALUE)
 _OTHER = {*schema.WIDE_VALUE_COLUMNS, *schema.LONG_VALUE_COLUMNS, schema.SURROGATE_VALUES, schema.RUN_ID, "ranking"}
@@ -185,18 +186,38 @@ class RunTables:
         return _frame(counts.orderBy(F.col("n").desc(), *names).limit(_KINDS)), counts.count()
 
     def reasons(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Return counts of reasons by code, and of stable ranks; None where the run gave no reasons."""
+        """Return counts of reasons by name, and of stable ranks; None where the run gave no reasons."""
         table = self._table_if_any(schema.REASONS)
         if table is None or table.isEmpty():
             return None
-        by_code = table.groupBy("output", "code_set", "rank", "code", "feature").agg(
-            F.min("text").alias("text"), F.max("text").alias("last_text"), F.count(F.lit(1)).alias("n")
-        )
         tenth = F.least(F.floor(F.col("p_swap") * 10), F.lit(4))
         bins = [F.sum(F.when(tenth == index, 1).otherwise(0)).alias(f"p{index}") for index in range(5)]
         stable = F.sum(F.when(F.col("stable"), 1).otherwise(0)).alias("n_stable")
-        by_rank = table.groupBy("output", "code_set", "rank").agg(F.count(F.lit(1)).alias("n"), stable, *bins)
-        return _frame(by_code), _frame(by_rank).sort_values(["output", "code_set", "rank"])
+        by_rank = table.groupBy(*_SET, "rank").agg(F.count(F.lit(1)).alias("n"), stable, *bins)
+        return self._counted(table), _frame(by_rank).sort_values([*_SET, "rank"])
+
+    def _counted(self, table: DataFrame) -> pd.DataFrame:
+        """Return how many applicants have each reason, by the first rank at which they have it."""
+        named = table.withColumn("name", F.coalesce("code", "feature"))
+        by_name = named.groupBy(*_SET, "name", "rank").agg(
+            F.min("text").alias("text"),
+            F.max("text").alias("last_text"),
+            F.count(F.lit(1)).alias("n"),
+            F.min("feature").alias("_first"),
+            F.max("feature").alias("_last"),
+        )
+        found = _frame(by_name)
+        several = found.groupby([*_SET, "name"], dropna=False).agg(first=("_first", "min"), last=("_last", "max"))
+        shared = (several["first"] != several["last"]).rename("shared").reset_index()
+        found = found.drop(columns=["_first", "_last"]).merge(shared, on=[*_SET, "name"])
+        if not shared["shared"].any():
+            return found
+        # An applicant may have such a reason more than once.
+        keys = [F.col(quoted(name)).alias(f"_{index}") for index, name in enumerate(self.key)]
+        best = named.groupBy(*keys, *_SET, "name").agg(F.min("rank").alias("rank"))
+        once = _frame(best.groupBy(*_SET, "name", "rank").agg(F.count(F.lit(1)).alias("n")))
+        counts = found.drop(columns="n").merge(once, on=[*_SET, "name", "rank"], how="left")
+        return counts.assign(n=counts["n"].fillna(0).astype(int))
 
     def reasons_of(self, key: Mapping[str, str]) -> pd.DataFrame | None:
         """Return one applicant's reasons; None where the run gave no reasons."""

@@ -29,6 +29,7 @@ _BINS = 10
 _CATEGORIES = 8
 _OTHERS = "all others"
 _MISSING = "missing"
+_GOLDEN = 0.618034  # its multiples fill an interval evenly
 _LANES = 90  # across a beeswarm; points in one lane stand above each other
 
 
@@ -123,7 +124,7 @@ def dependence(name: str, found: Trend, values: FloatArray, *, unit: str) -> str
         axes.grid(axis="y")
         axes.grid(visible=False, axis="x")
         x = found.positions
-        jitter = np.zeros(len(x)) if found.numeric else np.resize(np.linspace(-0.2, 0.2, 17), len(x))
+        jitter = np.zeros(len(x)) if found.numeric else 0.5 * (np.arange(len(x)) * _GOLDEN % 1.0 - 0.5)
         axes.scatter(x + jitter, values, s=8, color=_MIDDLE, alpha=0.7, linewidths=0, rasterized=True)
         axes.axhline(0.0, color=COLOURS["muted"], linewidth=1.0)
         style = "-" if found.numeric else ""
@@ -179,7 +180,7 @@ def _categories(column: pd.Series, *, in_order: bool) -> tuple[dict[int, str], A
     """Return labels by code and the rows' codes: the most frequent values, all others, and missing ones last."""
     counts = column.value_counts()
     kept = list(counts.index[:_CATEGORIES]) if len(counts) <= _CATEGORIES else list(counts.index[: _CATEGORIES - 1])
-    kept = sorted(kept) if in_order else kept
+    kept = sorted(kept) if in_order else sorted(kept, key=str)
     codes = pd.Categorical(column, categories=kept).codes.astype(int)
     labels = {code: plain(value) if in_order else clean(value) for code, value in enumerate(kept)}
     missing = column.isna().to_numpy()

@@ -55,7 +55,9 @@ class Evidence:
     n_reject_kinds
         How many kinds there are; `rejects` may hold fewer.
     reasons
-        output, code_set, rank, code, feature, text, last_text, n; None where the run gave no reasons.
+        output, code_set, name (a code, or a feature without one), shared (by several features), rank, text and
+        last_text (the first and last in order), and n, the applicants for whom this is the reason's first rank; None
+        where the run gave no reasons.
     swaps
         output, code_set, rank, n, n_stable, and p_swap cut into tenths of 0 .. 0.5 as columns p0 .. p4; None likewise.
     comparison

@@ -62,7 +62,7 @@ def segment(
         _intervals(axes, values, places, halves)
         for colour, width in ((COLOURS["paper"], 5.0), (COLOURS["second"], 2.4)):
             axes.scatter(overall, places, marker="|", s=190, linewidths=width, color=colour, zorder=4)
-        name_lines(figure, axes, names, limit=16)
+        name_lines(figure, axes, names, limit=20)
         axes.set_xlim(0.0, limit)
         axes.locator_params(axis="x", nbins=3)
     said = "; ".join(
@@ -93,8 +93,8 @@ def frequencies(names: Sequence[str], shares: FloatArray, *, ranks: Sequence[int
             left = left + part
         for place, total in zip(places, left, strict=True):
             _beside(axes, percent(total), float(total), int(place))
-        name_lines(figure, axes, names)
-        axes.set_xlim(0.0, min(1.2, 1.2 * _top(left)))
+        name_lines(figure, axes, names, limit=32)
+        axes.set_xlim(0.0, 1.2 * _top(left))
         axes.xaxis.set_major_formatter(lambda value, _: percent(value) if value <= 1 else "")
         figure.legend(loc="outside upper left", ncols=len(ranks), frameon=False, handlelength=1.0, columnspacing=1.2)
     said = "; ".join(f"{clean(name)} {percent(total, 1)}" for name, total in zip(names, left, strict=True))
@@ -175,7 +175,7 @@ def waterfall(
 
 def _intervals(axes: Axes, middles: FloatArray, places: AnyArray, halves: FloatArray) -> None:
     """Draw intervals with a rim of the paper's colour: they lie on bars whose colour is near theirs, light or dark."""
-    for colour, width, cap in ((COLOURS["paper"], 3.4, 4.0), (COLOURS["ink"], 1.3, 3.0)):
+    for colour, width, cap in ((COLOURS["paper"], 3.0, 3.4), (COLOURS["ink"], 1.3, 2.6)):
         style = {"ecolor": colour, "elinewidth": width, "capthick": width, "capsize": cap, "zorder": 3}
         axes.errorbar(middles, places, xerr=np.nan_to_num(halves), fmt="none", **style)
 

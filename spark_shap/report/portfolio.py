@@ -72,7 +72,7 @@ def reference_text(record: RunRecord) -> str:
     if record.reference_predicate:
         text += f", those where {record.reference_predicate}"
     if record.reference_as_of:
-        text += f", as of {record.reference_as_of}"
+        text += f", as of {record.reference_as_of:%d %B %Y}"
     if record.reference_weight != record.reference_rows:
         text += f", weighted (sum of weights {number(record.reference_weight, 4)})"
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from spark_shap.io.runs import RunRecord
     from spark_shap.report.evidence import Evidence
 
-__all__ = ["reason_sections", "reason_terms", "stable_meaning"]
+__all__ = ["common_text", "reason_sections", "reason_terms", "stable_meaning"]
 
 _REASONS = 12
 _EDGES = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
@@ -79,19 +80,21 @@ def reason_sections(evidence: Evidence) -> list[dict[str, Any]]:
     keys = ["output", "code_set"]
     swaps = dict(list(evidence.swaps.fillna({"code_set": ""}).groupby(keys, sort=False)))
     found = evidence.reasons.fillna({"code_set": ""}).groupby(keys, sort=False)
-    return [_section(output, code_set, rows, swaps[output, code_set]) for (output, code_set), rows in found]
+    sections = [_section(output, code_set, rows, swaps[output, code_set]) for (output, code_set), rows in found]
+    for before, section in pairwise(sections):
+        if before["output"] == section["output"]:  # ranks are the same whatever they are called
+            section["stability"] = None
+    return sections
 
 
 def _section(output: str, code_set: str, rows: pd.DataFrame, swaps: pd.DataFrame) -> dict[str, Any]:
     # A run may give reasons to some of its applicants only.
     n_given = max(1, int(swaps["n"].max()))
     ranks = sorted(int(rank) for rank in rows["rank"].unique())
-    # Features that share a code count together; without a code the feature is the reason.
-    names = rows["code"].where(rows["code"].notna(), rows["feature"])
-    table = rows.assign(name=names).pivot_table(index="name", columns="rank", values="n", aggfunc="sum", fill_value=0)
+    table = rows.pivot_table(index="name", columns="rank", values="n", aggfunc="sum", fill_value=0)
     table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     shares = table.to_numpy(dtype=float) / n_given
-    texts = {name: _text(group) for name, group in rows.assign(name=names).groupby("name")}
+    texts = {name: _text(group) for name, group in rows.groupby("name")}
     lines = [
         {"name": name, "text": texts[name], "ranks": list(share), "any": float(share.sum())}
         for name, share in zip(table.index, shares, strict=True)
@@ -107,19 +110,29 @@ def _section(output: str, code_set: str, rows: pd.DataFrame, swaps: pd.DataFrame
         "ranks": ranks,
         "lines": lines,
         "n_drawn": len(labels),
-        "shared": bool((rows.assign(name=names).groupby("name")["feature"].nunique() > 1).any()),
+        "shared": bool(rows["shared"].any()),
         "stability": _stability(swaps),
     }
 
 
 def _text(rows: pd.DataFrame) -> str:
-    """Return what applicants were told; of texts that hold their own values, one of them."""
-    first, last = rows["text"].dropna(), rows["last_text"].dropna()
-    if not len(first):
-        return ""
-    if first.min() == last.max():
-        return clean(first.min())
-    return f"such as: {clean(first.min())}"
+    """Return what applicants were told; of texts that hold their own values, what is the same in all."""
+    texts = [clean(text) for name in ("text", "last_text") for text in rows[name].dropna()]
+    return common_text(min(texts), max(texts)) if texts else ""
+
+
+def common_text(first: str, last: str) -> str:
+    """Return the words that two texts begin and end with, and an ellipsis for what differs between them."""
+    if first == last:
+        return first
+    one, other = first.split(" "), last.split(" ")
+    start = _n_alike(one, other)
+    end = min(_n_alike(one[::-1], other[::-1]), len(one) - start, len(other) - start)
+    return " ".join([*one[:start], "\N{HORIZONTAL ELLIPSIS}", *one[len(one) - end :]])
+
+
+def _n_alike(one: list[str], other: list[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _stability(swaps: pd.DataFrame) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = ["LOST", "clean", "n_wide", "number", "percent", "plain", "probability
 LOST = "\N{REPLACEMENT CHARACTER}"
 # They turn the direction of what follows, so a name could make its neighbours read wrong.
 _TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
+_BLANKS = re.compile(r"[^\S\u00a0]+")  # a blank that does not break stays one
 _NO_SEGMENT = "(no value)"
 _DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -22,7 +24,7 @@ def clean(text: Any) -> str:
 
     Markup is not touched: templates escape it, and so does the drawing of figures.
     """
-    flat = " ".join(str(text).split())
+    flat = _BLANKS.sub(" ", str(text)).strip()
     return "".join(
         LOST if char in _TURNING or unicodedata.category(char) in {"Cc", "Cs", "Cn"} else char for char in flat
     )

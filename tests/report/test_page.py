@@ -18,6 +18,7 @@ pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip in
 
 from spark_shap.report import clouds, figures
 from spark_shap.report.html import applicant_page, run_page
+from spark_shap.report.reasoning import common_text
 
 pytestmark = pytest.mark.filterwarnings("error")  # what matplotlib or pandas warn of, a lender's log would show
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -230,14 +231,36 @@ def test_without_reasons_or_values_the_page_says_so(undrawn):
     assert "how values depend on features cannot be shown" in page.text
 
 
-def test_a_code_that_features_share_is_said_to_count_for_each(undrawn):
+def test_a_code_that_features_share_counts_by_its_first_rank(undrawn):
     found = case.evidence()
-    said = "a code may come twice for one applicant"
+    said = "the first, where several of an applicant's features have the same code"
     assert said not in Page(run_page(found)).text
-    together = found.reasons.assign(code=found.reasons["code"].replace("R01", "R00"))
-    page = Page(run_page(replace(found, reasons=together)))
-    assert said in page.text
-    assert "R01" not in page.text
+    assert said in Page(run_page(replace(found, reasons=found.reasons.assign(shared=True)))).text
+
+
+def test_stability_is_shown_once_for_all_code_sets(undrawn):
+    found = case.evidence()
+    both = {
+        name: pd.concat([table, table.assign(code_set="other")])
+        for name, table in (("reasons", found.reasons), ("swaps", found.swaps))
+    }
+    page = Page(run_page(replace(found, **both)))
+    assert page.text.count("How often each reason was given") == 2
+    assert page.text.count("How stable reasons are") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "text"),
+    [
+        ("Income", "Income", "Income"),
+        ("Term of the loan: 12 months", "Term of the loan: 18 months", "Term of the loan: … months"),
+        ("12 months", "42 months", "… months"),
+        ("high", "low", "…"),
+        ("Income of 1 is low", "Income of 10 is low", "Income of … is low"),
+    ],
+)
+def test_no_applicants_value_is_in_the_text_of_a_reason(first, last, text):
+    assert common_text(first, last) == text
 
 
 def test_values_that_only_aggregates_were_made_for_are_called_rough(undrawn):

@@ -46,6 +46,7 @@ def test_percent_is_neither_nothing_nor_all_unless_it_is() -> None:
 
 def test_what_cannot_be_shown_is_marked() -> None:
     assert clean("a\tb\nc\x00\u202edcba") == "a b c��dcba"
+    assert clean(" 95\u00a0%  of") == "95\u00a0% of"
     assert clean("収入 🙂 ü <b>") == "収入 🙂 ü <b>"
     assert short("x" * 40, 10) == "x" * 9 + "…"
     assert short("収入" * 9, 10) == "収入収入…"
