@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from spark_shap.command_place import Said, add_place, place_of
 from spark_shap.errors import UsageError
-from spark_shap.report.words import segment_name
+from spark_shap.report.words import segment_title
 
 if TYPE_CHECKING:
     import argparse
@@ -132,4 +132,4 @@ def _table(rows: Any) -> list[str]:
 
 
 def _place(by: str, segment: Any) -> str:
-    return f"{by}: {segment_name(segment, by)}" if by else "all"
+    return segment_title(segment, by) if by else "all"

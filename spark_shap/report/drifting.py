@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spark_shap.report.figures import changes
-from spark_shap.report.words import clean, segment_name
+from spark_shap.report.words import clean, segment_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,5 +55,5 @@ def _figure(table: pd.DataFrame, output: str, unit: str) -> dict[str, str]:
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
     whole = not row["segment_by"]
-    place = "all applicants" if whole else f"{row['segment_by']}: {segment_name(row['segment'], row['segment_by'])}"
+    place = "all applicants" if whole else segment_title(row["segment"], row["segment_by"])
     return {**row, "place": place, "measure": MEASURES[row["measure"]], "half": 1.96 * row["std_error"]}

@@ -87,7 +87,7 @@ def frequencies(names: Sequence[str], shares: FloatArray, *, ranks: Sequence[int
     with drawing(62 + _LINE * len(names)) as (figure, axes):
         places, left = np.arange(len(names)), np.zeros(len(names))
         for column, rank in enumerate(ranks):
-            depth = 1.0 - 0.78 * column / max(1, len(ranks) - 1)
+            depth = 1.0 - 0.7 * column / max(1, len(ranks) - 1)
             part = shares[:, column]
             axes.barh(places, part, left=left, height=0.66, color=COLOURS["main"], alpha=depth, label=f"rank {rank}")
             left = left + part

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spark_shap.report.clouds import beeswarm, dependence, trend
 from spark_shap.report.figures import bars, segment
-from spark_shap.report.words import clean, segment_name
+from spark_shap.report.words import clean, segment_title
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray
@@ -106,7 +106,7 @@ def _panel(rows: pd.DataFrame, one: Any, by: str, features: list[str]) -> dict[s
     own = mine.set_index("feature").loc[features]
     values, halves = own["mean_abs_shap"].to_numpy(dtype=float), half_width(own)
     return {
-        "name": segment_name(one, by),
+        "name": segment_title(one, by),
         "n_rows": int(own["n_rows"].iloc[0]),
         "first": clean(mine.sort_values("rank")["feature"].iloc[0]),
         "reach": float(np.max(values + halves)),

@@ -8,7 +8,19 @@ import re
 import unicodedata
 from typing import Any
 
-__all__ = ["LOST", "clean", "n_wide", "number", "percent", "plain", "probability", "segment_name", "short", "signed"]
+__all__ = [
+    "LOST",
+    "clean",
+    "n_wide",
+    "number",
+    "percent",
+    "plain",
+    "probability",
+    "segment_name",
+    "segment_title",
+    "short",
+    "signed",
+]
 
 LOST = "\N{REPLACEMENT CHARACTER}"
 # They turn the direction of what follows, so a name could make its neighbours read wrong.
@@ -105,3 +117,11 @@ def segment_name(segment: Any, by: str) -> str:
         parts = json.loads(segment)
         return " · ".join(_NO_SEGMENT if part is None else clean(part) for part in parts)
     return clean(segment) or '""'
+
+
+def segment_title(segment: Any, by: str) -> str:
+    """Return what a segment is called where it stands alone: each value after its column's name."""
+    columns, values = by.split(", "), segment_name(segment, by).split(" · ")
+    if len(columns) != len(values):  # a name or a value that holds what divides them
+        return segment_name(segment, by)
+    return " · ".join(f"{clean(column)}: {value}" for column, value in zip(columns, values, strict=True))

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from spark_shap.report.words import clean, number, percent, plain, probability, segment_name, short, signed
+from spark_shap.report.words import (
+    clean,
+    number,
+    percent,
+    plain,
+    probability,
+    segment_name,
+    segment_title,
+    short,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +68,6 @@ def test_segments_are_called_by_all_their_values() -> None:
     assert segment_name(None, "region") == "(no value)"
     assert segment_name('["a, b", null]', "region, side") == "a, b · (no value)"
     assert segment_name("", "region") == '""'
+    assert segment_title("north", "region") == "region: north"
+    assert segment_title('["a", null]', "region, side") == "region: a · side: (no value)"
+    assert segment_title('["a · b", "c"]', "region, side") == "a · b · c"
