@@ -300,15 +300,15 @@ def test_the_commands_of_the_readme(spark: SparkSession, runs: Runs, tmp_path: P
 
     def said(command: str) -> Said:
         command = command.replace("out/german_credit", str(runs.location.root)).replace("out/", f"{tmp_path}/new/")
-        command = command.replace("application_id=17", "id=6007")
+        command = command.replace("application_id=G0017", "id=6007")
         given = _parser().parse_args(shlex.split(command))
         return given.inspect(spark, given)
 
     run_id = runs.other.record.run_id
     assert said(report) == ([f"report in {runs.location.root}/report-{run_id}.html"], 0)
     assert run_id in Path(str(runs.location.root), f"report-{run_id}.html").read_text()
-    assert said(page) == ([f"report in {tmp_path}/new/applicant-17.html"], 0)
-    assert "Applicant id 6007" in text_of((tmp_path / "new" / "applicant-17.html").read_text())
+    assert said(page) == ([f"report in {tmp_path}/new/applicant-G0017.html"], 0)
+    assert "Applicant id 6007" in text_of((tmp_path / "new" / "applicant-G0017.html").read_text())
     assert said(diff).code == 3
 
 
