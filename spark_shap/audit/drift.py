@@ -16,7 +16,8 @@ larger than ``delta``, a share of the segment's total mean ``|SHAP|`` in run A. 
 
 which is the ordinary two-sided one for ``delta = 0`` (McCarthy and Smyth 2009). All comparisons of two runs are one
 family: Holm's adjustment keeps the chance of any false alarm among them, however they depend on each other, at
-``alpha``. A feature that one run's model does not take has the value 0 there, exactly.
+``alpha``. A feature that one run's model does not take has the value 0 there, exactly. References count as they are:
+that another draw of them would have changed the values is not among the errors.
 
 References
 ----------

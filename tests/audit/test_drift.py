@@ -50,7 +50,7 @@ def test_exact_values_differ_or_do_not():
     np.testing.assert_array_equal(p_values(change, np.zeros(4), np.full(4, 0.02)), [1, 1, 1, 0])
 
 
-@pytest.mark.parametrize("same_rows", [True, False])
+@pytest.mark.parametrize("same_rows", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_without_a_change_there_is_one_alarm_in_twenty_at_most(same_rows):
     rng = np.random.default_rng(1)
     alarms = 0
