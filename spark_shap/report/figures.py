@@ -94,7 +94,7 @@ def frequencies(names: Sequence[str], shares: FloatArray, *, ranks: Sequence[int
         for place, total in zip(places, left, strict=True):
             _beside(axes, percent(total), float(total), int(place))
         name_lines(figure, axes, names, limit=32)
-        axes.set_xlim(0.0, 1.2 * _top(left))
+        axes.set_xlim(0.0, 1.3 * _top(left))
         axes.xaxis.set_major_formatter(lambda value, _: percent(value) if value <= 1 else "")
         figure.legend(loc="outside upper left", ncols=len(ranks), frameon=False, handlelength=1.0, columnspacing=1.2)
     said = "; ".join(f"{clean(name)} {percent(total, 1)}" for name, total in zip(names, left, strict=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.report.figures import frequencies, histogram
-from spark_shap.report.words import clean, number, percent
+from spark_shap.report.words import clean, percent, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def _who(record: RunRecord, asked: dict[str, Any]) -> str:
     text = f"{record.reason_rows or 0:,} of {record.rows_explained:,}"
     if asked["cutoff"] is not None:
         side = "more" if asked["harm"] == "high" else "less"
-        text += f", whose {record.output_space} is {number(asked['cutoff'], 4)} or {side}"
+        text += f", whose {record.output_space} is {plain(asked['cutoff'])} or {side}"
     return text + (f", where {asked['where']}" if asked["where"] else "")
 
 

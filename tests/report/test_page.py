@@ -276,7 +276,7 @@ def test_reasons_are_shares_of_the_applicants(undrawn):
     assert re.search(r"R00 income is too high or too low( \d+\.\d %){5}", page.text)
     assert re.search(r"1 300 93\.3 %", page.text)
     assert "name it, too, with a probability above 97.5 %" in page.text
-    assert "150 of 300, whose probability is 0.2000 or more" in page.text
+    assert "150 of 300, whose probability is 0.2 or more" in page.text
     assert "age, for 12.5 % of these applicants it would have been one" in page.text
     assert "in-house 2026 (version 7)" in page.text
 
