@@ -30,6 +30,8 @@ class Comparison:
         All comparisons, see `spark_shap.audit.drift.compare_summaries`.
     same_rows
         Both explained all of the same applicants, so that the population's error is no part of the test.
+    same_reference
+        Both compare with the very same rows, so that the reference's error is none either.
     limits
         When a difference is a change.
     """
@@ -39,6 +41,7 @@ class Comparison:
     made: tuple[Change, ...]
     table: pd.DataFrame
     same_rows: bool
+    same_reference: bool
     limits: Limits
 
     @property
@@ -54,11 +57,12 @@ class Comparison:
     @property
     def test(self) -> str:
         """What was tested, in a sentence."""
-        errors = "the sampler's errors" if self.same_rows else "the errors of the populations and of the sampler"
+        parts = {"the applicants' draw": not self.same_rows, "the references' draw": not self.same_reference}
+        errors = ", ".join([*(name for name, there in parts.items() if there), "the sampler's draws"])
         return (
             f"by more than {100 * self.limits.least_change:.3g} % of a segment's total mean |SHAP|, allowing for "
-            f"{errors}; Holm's adjustment for {self.n_tested:,} comparisons keeps the chance of any false alarm at "
-            f"{100 * self.limits.alpha:.3g} %"
+            f"the errors from {errors}; Holm's adjustment for {self.n_tested:,} comparisons keeps the chance of any "
+            f"false alarm at {100 * self.limits.alpha:.3g} %"
         )
 
 
@@ -76,5 +80,7 @@ def compare_runs(
     (old, old_summary), (new, new_summary) = before, after
     check_comparable(old, new)
     same_rows = same_applicants(old, new)
-    table = compare_summaries(old_summary, new_summary, same_rows=same_rows, limits=limits)
-    return Comparison(old, new, recorded_changes(old, new), table, same_rows, limits)
+    same_reference = old.reference_fingerprint == new.reference_fingerprint
+    references = None if same_reference else (old.reference_rows, new.reference_rows)
+    table = compare_summaries(old_summary, new_summary, same_rows=same_rows, references=references, limits=limits)
+    return Comparison(old, new, recorded_changes(old, new), table, same_rows, same_reference, limits)

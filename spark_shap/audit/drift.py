@@ -3,11 +3,17 @@ r"""What changed between two audits, told apart from what chance does.
 For every output, segment and feature two measures of a run B are compared with those of a run A: mean ``|SHAP|``
 (how much a feature matters) and mean ``SHAP`` (which way it pushes). A difference ``d`` has the standard error
 
-    s = sqrt(population_A^2 + population_B^2 + monte_carlo_A^2 + monte_carlo_B^2)
+    s = sqrt(population_A^2 + population_B^2 + monte_carlo_A^2 + monte_carlo_B^2 + reference_A^2 + reference_B^2)
 
 where both runs explained all of the very same applicants without the population's part: there is nothing that
 another draw of applicants could have changed. (Overlapping populations are treated as independent ones, which errs
-on the side of no change.)
+on the side of no change.) Where both compare with the very same rows the reference's part is left out as well.
+
+Another draw of n reference rows shifts all SHAP values of a feature alike as far as its effect is additive: by the
+error of a mean of n effects. The effects spread as the SHAP values of all applicants do, so the error of mean SHAP is
+``sd / sqrt(n)``. The shift moves mean ``|SHAP|`` up for values of its sign and down for others, by its share
+``2 p - 1`` with ``p`` the share of positive values; interactions add what a constant allows for:
+``sd / sqrt(n) sqrt((2 p - 1)^2 + 0.2^2)``. Both were measured on a game with interactions, see the tests.
 
 With millions of rows any difference is significant, so the question is not whether there is one but whether it is
 larger than ``delta``, a share of the segment's total mean ``|SHAP|`` in run A. The p-value of "no more than delta" is
@@ -16,8 +22,7 @@ larger than ``delta``, a share of the segment's total mean ``|SHAP|`` in run A. 
 
 which is the ordinary two-sided one for ``delta = 0`` (McCarthy and Smyth 2009). All comparisons of two runs are one
 family: Holm's adjustment keeps the chance of any false alarm among them, however they depend on each other, at
-``alpha``. A feature that one run's model does not take has the value 0 there, exactly. References count as they are:
-that another draw of them would have changed the values is not among the errors.
+``alpha``. A feature that one run's model does not take has the value 0 there, exactly.
 
 References
 ----------
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "Limits", "compare_summaries", "holm", "p_values"]
 
 _PLACE = ["output", "segment_by", "segment"]
+_INTERACTIONS = 0.2  # of what another reference does to mean |SHAP|
 # Measure: its columns in the summary, the value first, then the population's and the sampler's errors.
 MEASURES = {
     "mean_abs_shap": ("mean_abs_shap", "sampling_error", "monte_carlo_error"),
@@ -76,7 +82,12 @@ class Limits:
 
 
 def compare_summaries(
-    before: pd.DataFrame, after: pd.DataFrame, *, same_rows: bool, limits: Limits | None = None
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    *,
+    same_rows: bool,
+    references: tuple[int, int] | None = None,
+    limits: Limits | None = None,
 ) -> pd.DataFrame:
     """Return one row an output, segment, feature and measure that both runs have, most certain changes first.
 
@@ -86,6 +97,8 @@ def compare_summaries(
         The rows of runs A and B in the table ``summary``.
     same_rows
         Both runs explained all of the same applicants.
+    references
+        How many rows each run's reference has; None where they are the very same rows.
     limits
         When a difference is a change.
 
@@ -101,6 +114,7 @@ def compare_summaries(
     total = before.groupby(_PLACE, dropna=False)["mean_abs_shap"].sum().rename("total").reset_index()
     places = places.merge(total, on=_PLACE)
     both = places.merge(_features_of(before, after), on=_PLACE)
+    both = both.assign(**_reference_errors(both, references))
     found = pd.concat([_measured(both, measure, same_rows) for measure in MEASURES], ignore_index=True)
     few = np.minimum(found["n_rows_a"], found["n_rows_b"]).to_numpy() < limits.least_rows
     change = found["change"].to_numpy(dtype=float)
@@ -117,7 +131,7 @@ def compare_summaries(
 
 def _features_of(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return all features of either run with the numbers of both; 0 where one does not take the feature."""
-    columns = [*_PLACE, "feature", *(name for names in MEASURES.values() for name in names)]
+    columns = [*_PLACE, "feature", "sd", "share_positive", *(name for names in MEASURES.values() for name in names)]
     on, sides = [*_PLACE, "feature"], ("_a", "_b")
     both = before[columns].merge(after[columns], on=on, how="outer", suffixes=sides, indicator="found")
     for side, absent in zip(sides, ("right_only", "left_only"), strict=True):
@@ -126,10 +140,25 @@ def _features_of(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return both.drop(columns="found")
 
 
+def _reference_errors(both: pd.DataFrame, references: tuple[int, int] | None) -> dict[str, FloatArray | float]:
+    """Return what the draws of both references add to the variance of each measure's change, by column."""
+    if references is None:
+        return dict.fromkeys((f"{measure}_reference2" for measure in MEASURES), 0.0)
+    whole, on = both[both["segment_by"] == ""], ["output", "feature"]
+    spread = both[on].merge(whole[[*on, "sd_a", "sd_b"]], on=on, how="left")
+    shift = {
+        side: spread[f"sd_{side}"].to_numpy(dtype=float) ** 2 / n for side, n in zip("ab", references, strict=True)
+    }
+    one_sided = {side: 2.0 * both[f"share_positive_{side}"].to_numpy(dtype=float) - 1.0 for side in "ab"}
+    moved = sum(shift[side] * (one_sided[side] ** 2 + _INTERACTIONS**2) for side in "ab")
+    return {"mean_shap_reference2": shift["a"] + shift["b"], "mean_abs_shap_reference2": np.asarray(moved)}
+
+
 def _measured(both: pd.DataFrame, measure: str, same_rows: bool) -> pd.DataFrame:
     value, population, monte_carlo = MEASURES[measure]
     errors = [monte_carlo] if same_rows else [population, monte_carlo]
     square = sum(both[f"{name}_{side}"].to_numpy(dtype=float) ** 2 for name in errors for side in "ab")
+    square = square + both[f"{measure}_reference2"].to_numpy(dtype=float)
     a, b = both[f"{value}_a"], both[f"{value}_b"]
     kept = both[[*_PLACE, "feature", "n_rows_a", "n_rows_b", "total"]]
     return kept.assign(measure=measure, before=a, after=b, change=b - a, std_error=np.sqrt(square))

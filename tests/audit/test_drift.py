@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+from math import factorial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,6 +81,56 @@ def test_the_error_of_a_change_is_that_seen_in_repetitions():
     # Mean |SHAP| carries an allowance for its correction, which is the same on both sides: wider than it need be.
     assert ((spread[:3] > 0.6) & (spread[:3] < 1.1)).all(), spread
     assert ((spread[3:] > 0.9) & (spread[3:] < 1.1)).all(), spread
+
+
+def shap_values(x, z):
+    """Exact SHAP values of four features with interactions, (n, 4)."""
+
+    def score(rows):
+        a, b, c, d = np.moveaxis(rows, -1, 0)
+        return 1 / (1 + np.exp(0.5 - 1.2 * a + 0.6 * b**2 - 0.9 * c * d - 0.5 * a * b))
+
+    worth = {s: score(np.where(s, x[:, None], z)).mean(axis=1) for s in product([False, True], repeat=4)}
+    out = np.zeros_like(x)
+    for s, value in worth.items():
+        for at in np.flatnonzero(~np.array(s)):
+            more = (*s[:at], True, *s[at + 1 :])
+            out[:, at] += factorial(sum(s)) * factorial(3 - sum(s)) / 24 * (worth[more] - value)
+    return out
+
+
+@pytest.mark.slow
+def test_another_draw_of_the_reference_is_no_change():
+    rng = np.random.default_rng(6)
+    x, alarms, z = rng.normal(size=(300, 4)), {True: 0, False: 0}, []
+    names = ["a", "b", "c", "d"]
+    for _ in range(60):
+        a, b = (summary(shap_values(x, rng.normal(size=(100, 4))), features=names) for _ in range(2))
+        for allowed in (True, False):
+            references = (100, 100) if allowed else None
+            found = compare_summaries(a, b, same_rows=True, references=references, limits=NOT_TESTED)
+            alarms[allowed] += found["changed"].any()
+            if allowed:
+                z.append(found.set_index(["measure", "feature"]).sort_index().eval("change / std_error").to_numpy())
+    assert alarms[True] <= 7  # 3 expected; 8 or more would be a chance of 1 %
+    assert alarms[False] == 60
+    spread = np.std(z, axis=0)
+    assert ((spread[:4] > 0.4) & (spread[:4] < 1.25)).all(), spread  # mean |SHAP|, with its allowance
+    assert ((spread[4:] > 0.75) & (spread[4:] < 1.25)).all(), spread
+
+
+def test_the_error_of_the_references_is_that_of_a_mean_of_so_many_effects():
+    rng = np.random.default_rng(7)
+    a, b = (pd.concat([summary(rows(rng)), summary(rows(rng, 50), segment="x", segment_by="s")]) for _ in range(2))
+    one = compare_summaries(a, b, same_rows=True, limits=NOT_TESTED).set_index(["segment", "feature", "measure"])
+    two = compare_summaries(a, b, same_rows=True, references=(100, 400), limits=NOT_TESTED)
+    two = two.set_index(["segment", "feature", "measure"])["std_error"].reindex(one.index)
+    more = np.sqrt(two**2 - one["std_error"] ** 2)
+    sd = [table[table["segment"] == ""].set_index("feature")["sd"]["age"] for table in (a, b)]
+    for segment in ("", "x"):  # all applicants' spread, in segments too
+        assert more[segment, "age", "mean_shap"] == pytest.approx(np.hypot(sd[0] / 10, sd[1] / 20))
+        assert 0.2 * more[segment, "age", "mean_shap"] < more[segment, "age", "mean_abs_shap"]
+        assert more[segment, "age", "mean_abs_shap"] < more[segment, "age", "mean_shap"]
 
 
 def test_without_the_population_part_the_same_change_shows_on_the_same_rows_only():
