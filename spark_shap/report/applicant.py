@@ -66,6 +66,7 @@ def _section(evidence: ApplicantEvidence, output: str, sample: Sample, unit: str
         "svg": waterfall(labels, steps, halves, base=base, prediction=prediction, what=f"{unit} of {output}"),
         "rows": rows,
         "knows_values": any(row["own"] for row in rows),
+        "knows_all": all(row["own"] for row in rows),
         "base": base,
         "prediction": prediction,
         "unit": unit,

@@ -175,9 +175,10 @@ def waterfall(
 
 def _intervals(axes: Axes, middles: FloatArray, places: AnyArray, halves: FloatArray) -> None:
     """Draw intervals with a rim of the paper's colour: they lie on bars whose colour is near theirs, light or dark."""
+    there = np.nan_to_num(halves) > 0.0
     for colour, width, cap in ((COLOURS["paper"], 3.0, 3.4), (COLOURS["ink"], 1.3, 2.6)):
         style = {"ecolor": colour, "elinewidth": width, "capthick": width, "capsize": cap, "zorder": 3}
-        axes.errorbar(middles, places, xerr=np.nan_to_num(halves), fmt="none", **style)
+        axes.errorbar(middles[there], places[there], xerr=halves[there], fmt="none", **style)
 
 
 def _beside(axes: Axes, text: str, x: float, place: int, *, space: float = 5.0) -> None:

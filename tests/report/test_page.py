@@ -315,6 +315,9 @@ def test_an_applicants_page_leads_from_the_reference_to_the_prediction(undrawn):
     found = case.applicant()
     page, sample = Page(applicant_page(found)), found.rows[case.OUTPUT]
     assert "Applicant id 17" in page.text
+    some = found.rows[case.OUTPUT].features.drop(columns="age")
+    less = replace(found, rows={case.OUTPUT: replace(sample, features=some)})
+    assert "What is not shown of the applicant's features" in Page(applicant_page(less)).text
     assert f"{sample.prediction[0]:.4f}" in page.text
     assert f"{case.BASE:.4f}" in page.text
     assert "500 rows of 'near_cutoff'" in page.text
