@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from pyspark.sql import functions as F
+
 from spark_shap import schema
 from spark_shap.audit.reasons import reason_spec
 from spark_shap.engine.aggregate import summarize
 from spark_shap.engine.layout import lines_per_row
-from spark_shap.engine.quality import measure
+from spark_shap.engine.quality import measure, reference_agreement
 from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
@@ -179,7 +181,8 @@ def _is_whole(
         there = read_committed(
             spark, location, schema.ATTRIBUTIONS, record.run_id, shards, struct_fields=record.feature_names
         )
-        lines = lines_per_row(layout, len(record.output_names), len(record.feature_names))
+        n_lines = len(record.output_names) * len(record.reference_names)
+        lines = lines_per_row(layout, n_lines, len(record.feature_names))
         return there.count() == record.rows_explained * lines
     except _UNREADABLE:
         return False
@@ -208,12 +211,15 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     parts = {part: one for part, one in shards.items() if part >= 0}
     n_wanted = sum(one.n_rows for one in parts.values())
     share = n_wanted / job.n_good if job.n_good else 1.0
-    draws = job.inputs.prepared.draws
+    prepared = job.inputs.prepared
+    draws, names = prepared.draws, prepared.reference_names
     folded = written if draws else written.drop(schema.STD_ERRORS)  # all 0, and half of what is read
     table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
     with ThreadPoolExecutor(1) as pool:  # small jobs that do not depend on each other
         summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
+        first = names[0] if names else None
+        quality = measure(written, output=prepared.output_names[0], sampled=draws, reference=first)
+        agreement = reference_agreement(written, names) if names else {}
         summing.result()
     clock.mark("aggregate")
     reasons = _write_reasons(written, job)
@@ -221,6 +227,7 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
         clock.mark("reasons")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
     record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted, reasons))
+    record = replace(record, reference_agreement=agreement)
     job.holder.check()
     remove_others(spark, location, run_id, shards)
     if job.n_shards > 1:
@@ -237,9 +244,11 @@ def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
     if config is None or spec is None:
         return None
     rows = written if config.where is None else written.where(config.where)
-    table = reason_frame(rows, spec, key=inputs.columns.key)
+    names = inputs.prepared.reference_names
+    key = (*inputs.columns.key, schema.REFERENCE) if names else inputs.columns.key
+    table = reason_frame(rows, spec, key=key)
     replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
-    return reason_counts(rows, spec)
+    return reason_counts(rows.where(F.col(schema.REFERENCE) == names[0]) if names else rows, spec)
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
     Parameters
     ----------
     prepared
-        The method.
+        The method, or several against as many references, whose times add up.
     frame
         Some applicants, with at least the features.
 
@@ -57,6 +58,18 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
     ModelError
         Every row fails in the model.
     """
+    found = [_probe(one, frame) for one in prepared.references]
+    return replace(
+        found[0],
+        row_seconds=sum(one.row_seconds for one in found),
+        surrogate_seconds=sum(one.surrogate_seconds for one in found),
+        n_evaluations=sum(one.n_evaluations for one in found),
+        std_error=max(one.std_error for one in found),
+    )
+
+
+def _probe(prepared: Prepared, frame: pd.DataFrame) -> Probe:
+    """Explain a few rows against one reference and time it."""
     rows, problems = conform(frame, prepared.layout)
     usable = np.setdiff1d(np.arange(len(rows)), np.fromiter(problems, dtype=np.intp, count=len(problems)))
     if not len(usable):

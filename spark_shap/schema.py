@@ -28,6 +28,7 @@ __all__ = [
     "RANKING",
     "REASONS",
     "REASON_COLUMNS",
+    "REFERENCE",
     "REJECTS",
     "REJECT_COLUMNS",
     "ROW",
@@ -44,9 +45,11 @@ __all__ = [
     "SUMMARY_COLUMNS",
     "SURROGATE_VALUES",
     "TABLES",
+    "TOP4_AGREEMENT",
     "WIDE_VALUE_COLUMNS",
     "Layout",
     "attribution_columns",
+    "has_references",
     "reserved_names",
 ]
 
@@ -74,6 +77,10 @@ SHAP_VALUES = "shap_values"
 STD_ERRORS = "std_errors"
 SURROGATE_VALUES = "surrogate_values"  # beside the two above where a run explains for its aggregates only
 RANKING = "ranking"  # beside them where reasons are asked for
+# First and last of them where rows are compared with several references: which one a line is of, and the share of the
+# line's four largest values that are among those against each reference.
+REFERENCE = "reference"
+TOP4_AGREEMENT = "top4_agreement"
 N_EVALUATIONS = "n_evaluations"
 CONVERGED = "converged"
 ADDITIVITY_GAP = "additivity_gap"
@@ -172,6 +179,11 @@ def attribution_columns(key: Sequence[str], keep: Sequence[str] = (), *, layout:
     """
     values = WIDE_VALUE_COLUMNS if layout == "wide" else LONG_VALUE_COLUMNS
     return (RUN_ID, *key, *values, *keep)
+
+
+def has_references(columns: Sequence[str]) -> bool:
+    """Return whether attributions with these columns are of several references; others may keep a column so named."""
+    return REFERENCE in columns and TOP4_AGREEMENT in columns
 
 
 def reserved_names(names: Sequence[str]) -> tuple[str, ...]:

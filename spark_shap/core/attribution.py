@@ -69,3 +69,18 @@ class Attributions:
     known: FloatArray | None = None
     ranking: Ranking | None = None
     dof: FloatArray | None = None
+
+    def take(self, index: IntArray) -> Attributions:
+        """Return those of some rows that did not fail."""
+        if len(index) == len(self.values):
+            return self
+        return Attributions(
+            self.values[index],
+            self.std_errors[index],
+            self.predictions[index],
+            self.n_evaluations[index],
+            converged=None if self.converged is None else self.converged[index],
+            known=None if self.known is None else self.known[index],
+            ranking=None if self.ranking is None else self.ranking.take(index),
+            dof=None if self.dof is None else self.dof[index],
+        )

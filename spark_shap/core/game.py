@@ -35,12 +35,17 @@ class RowBlock(Protocol):
         """Return a part of the rows."""
         ...
 
+    @property
+    def predictions(self) -> FloatArray | None:
+        """What the model says of them (n, K), where that is known already; None where it is to be asked."""
+        ...
+
 
 class Mixer(Protocol):
     """Makes hybrid rows; see `spark_shap.models.frames.Background.mix`."""
 
     def mix(self, rows: Any, background_index: IntArray, members: BoolArray) -> ModelInput:
-        """Return ``2 n P + n`` model rows: v(S) of all pairs, v(complement) of all pairs, the rows."""
+        """Return ``2 n P + n`` model rows: v(S) of all pairs, v(complement) of all pairs, the rows (unless known)."""
         ...
 
     def inert(self, rows: Any) -> BoolArray:
@@ -181,7 +186,7 @@ def ask(
     answers = Answers(
         np.full((n_rows, game.n_outputs), np.nan),
         np.full((n_rows, n_pairs, game.n_outputs), np.nan),
-        2 * n_pairs + max(1, -(-n_pairs // _pairs_in_block(game))),
+        2 * n_pairs + (max(1, -(-n_pairs // _pairs_in_block(game))) if rows.predictions is None else 0),
         sums=np.full((n_rows, n_pairs, game.n_outputs), np.nan) if sums else None,
     )
     rows_in_block = max(1, game.block_rows // (2 * n_pairs + 1))
@@ -232,6 +237,8 @@ def _ask_block(asking: _Asking, part: slice, answers: Answers) -> None:
 def _refused(asking: _Asking, part: slice, answers: Answers) -> list[int]:
     """Return the positions of the rows that the model refuses to predict, and note why."""
     game, rows, questions, _ = asking
+    if rows.predictions is not None:
+        return []
     index, members = questions.draw(part, slice(0, 0))
     try:
         game.predict(game.mixer.mix(rows.take(part), index, members))
@@ -255,8 +262,11 @@ def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
     for start in range(0, max(1, questions.n_pairs), size):
         pairs = slice(start, min(start + size, questions.n_pairs))
         index, members = questions.draw(part, pairs)
-        predicted = game.predict(game.mixer.mix(block, index, members))
         half = index.size
+        if half or block.predictions is None:
+            predicted = game.predict(game.mixer.mix(block, index, members))
+        else:
+            predicted = np.empty((0, game.n_outputs))
         shape = (*index.shape, game.n_outputs)
         upper, lower = predicted[:half].reshape(shape), predicted[half : 2 * half].reshape(shape)
         difference = upper - lower
@@ -268,7 +278,7 @@ def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
             if control is not None:
                 both -= control.sums(part, index, members)
             answers.sums[part, pairs] = both
-        answers.predictions[part] = predicted[2 * half :]
+        answers.predictions[part] = predicted[2 * half :] if block.predictions is None else block.predictions
         bad = ~np.isfinite(difference)
         if bad.any():
             not_finite += bad.any(axis=2).sum(axis=1)

@@ -74,10 +74,7 @@ def spark_schema(frame: DataFrame, prepared: Prepared, columns: Columns) -> Stru
     from pyspark.sql import types as t
 
     fields = {field.name: field for field in frame.schema.fields}
-
-    values, error = value_fields(
-        prepared.feature_names, surrogate=prepared.keeps_surrogate_values, ranking=prepared.rule is not None
-    )
+    values, error = value_fields(prepared)
     return t.StructType(
         [
             *(t.StructField(name, fields[name].dataType) for name in columns.key),

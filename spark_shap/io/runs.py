@@ -6,6 +6,7 @@ whether a place may take runs at all.
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
@@ -63,6 +64,11 @@ class RunRecord:
         SQL predicate and day of the population, if any.
     reference_rows, reference_weight
         Rows used, and the sum of their weights (the number of rows where unweighted).
+    references
+        All references, the first of which the columns above are of, as a JSON list: what was asked for, fingerprint,
+        rows, sum of weights, base values and method of each, and how many rows were scored to find it.
+    reference_agreement
+        By ``"a & b"``: the mean share of a row's four largest values that two references have in common.
     output_space
         ``"probability"``, ``"margin"`` or ``"prediction"``.
     rows_read, rows_explained, rows_rejected, rows_left_out
@@ -106,6 +112,7 @@ class RunRecord:
     reference_fingerprint: str
     reference_rows: int
     reference_weight: float
+    references: str | None = None
     feature_names: tuple[str, ...]
     output_names: tuple[str, ...]
     output_space: str
@@ -120,6 +127,7 @@ class RunRecord:
     additivity_gap_max: float | None = None
     std_error_median: float | None = None
     std_error_p99: float | None = None
+    reference_agreement: Mapping[str, float] = field(default_factory=dict)
     reason_rows: int | None = None
     reason_stable_share: float | None = None
     reason_codes: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +146,13 @@ class RunRecord:
         for name in ("started_at", "finished_at"):
             if getattr(self, name).tzinfo is None:
                 raise UsageError(f"{name}: needs a time zone; use datetime.now(timezone.utc)")
+
+    @property
+    def reference_names(self) -> tuple[str, ...]:
+        """Names of all references, the first one first."""
+        if self.references is None:
+            return (self.reference_name,)
+        return tuple(one["name"] for one in json.loads(self.references))
 
 
 _TYPES: dict[str, T.DataType] = {
@@ -194,12 +209,13 @@ def read_runs(spark: SparkSession, location: Location, *, status: str | None = C
     InputError
         There is no table of runs.
     """
-    df = read_table(spark, location, schema.RUNS).select(*RUNS_SCHEMA.names)
+    df = read_table(spark, location, schema.RUNS)
+    df = df.select(*(name for name in RUNS_SCHEMA.names if name in df.columns))  # what is newer than the table is not
     if status is not None:
         df = df.where(F.col("status") == status)
     rows = collect_arrow(df).to_pylist()
     values = [{name: _from_arrow(value) for name, value in row.items()} for row in rows]
-    records = [RunRecord(**{**row, **{name: dict(row[name]) for name in _MAPS}}) for row in values]
+    records = [RunRecord(**{**row, **{name: dict(row.get(name) or {}) for name in _MAPS}}) for row in values]
     return tuple(sorted(records, key=lambda record: (record.started_at, record.run_id)))
 
 

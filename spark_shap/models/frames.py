@@ -48,6 +48,11 @@ class Layout:
     is_frame: bool
     missing: tuple[Any, ...]
 
+    def looks_like(self, other: Layout) -> bool:
+        """Whether the model cannot tell a row in this layout from the same row in another."""
+        same = self.names == other.names and self.dtypes == other.dtypes and self.is_frame == other.is_frame
+        return same and list(map(repr, self.missing)) == list(map(repr, other.missing))
+
     @cached_property
     def blocks(self) -> dict[Any, NDArray[np.intp]]:
         """Columns by numpy dtype; columns of other dtypes are not in it."""
@@ -95,10 +100,13 @@ class Rows:
         Names and dtypes.
     columns
         One array of length n a feature: numpy, or a pandas extension array.
+    predictions
+        (n, K) what the model says of them, where that is known already: it is not asked again.
     """
 
     layout: Layout
     columns: tuple[Any, ...]
+    predictions: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -106,7 +114,8 @@ class Rows:
 
     def take(self, index: NDArray[np.intp] | slice) -> Rows:
         """Return a part of the rows."""
-        return Rows(self.layout, tuple(column[index] for column in self.columns))
+        known = None if self.predictions is None else self.predictions[index]
+        return Rows(self.layout, tuple(column[index] for column in self.columns), known)
 
     def to_input(self) -> Any:
         """Return the rows as the model's input."""
@@ -171,10 +180,11 @@ class Background:
         Returns
         -------
         numpy array or pandas frame
-            ``2 n P + n`` rows in the model's layout.
+            ``2 n P + n`` rows in the model's layout; without the last n where their predictions are known.
         """
         n_rows, n_pairs = background_index.shape
-        half, total = n_rows * n_pairs, 2 * n_rows * n_pairs + n_rows
+        n_own = n_rows if rows.predictions is None else 0
+        half, total = n_rows * n_pairs, 2 * n_rows * n_pairs + n_own
         blocks: dict[Any, NDArray[Any]] = {}
         columns: list[Any] = [None] * len(self.layout.names)
         flips = -members.view(np.int8)  # 0 or -1: all bits off or all bits on, whatever the width
@@ -193,7 +203,7 @@ class Background:
                 np.bitwise_and(own ^ other, flips[:, feature], out=lower)
                 np.bitwise_xor(other, lower, out=upper)
                 lower ^= own
-                bits[place, 2 * half :] = own[:, 0]
+                bits[place, 2 * half :] = own[:n_own, 0]
             blocks[dtype] = block
         rest = [index for index, dtype in enumerate(self.layout.dtypes) if dtype not in self.layout.blocks]
         if rest:
@@ -204,7 +214,7 @@ class Background:
                 mask = members[:, feature]
                 upper_index = np.where(mask, own_index, other_index).ravel()
                 lower_index = np.where(mask, other_index, own_index).ravel()
-                columns[feature] = pool.take(np.concatenate([upper_index, lower_index, own_index[:, 0]]))
+                columns[feature] = pool.take(np.concatenate([upper_index, lower_index, own_index[:n_own, 0]]))
         return self.layout.assemble(columns, blocks, total)
 
 
