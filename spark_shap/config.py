@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from spark_shap.errors import ConfigError
 from spark_shap.fields import Groups, Limit, Name, Names, Scalars, Tolerance, names_of
+from spark_shap.groups import group_problems
 from spark_shap.overrides import apply_overrides, problem_lines, read_yaml
 from spark_shap.redaction import redact
 from spark_shap.references import Reference, reference_problems
@@ -85,6 +86,16 @@ class Explain(_Section):
     memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
     partitions: Annotated[int, Field(ge=1)] | None = None
     shards: Annotated[int, Field(ge=1, le=10_000)] | None = None  # parts that are committed one by one
+    groups: dict[Name, Names] | None = None  # features that are one player together
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems, groups = super()._cross_problems(data), data.get("groups")
+        if isinstance(groups, dict):
+            named = {name: names_of(members) for name, members in groups.items()}
+            given = {name: members for name, members in named.items() if isinstance(members, tuple)}
+            problems += [("groups", problem) for problem in group_problems(given, None)]
+        return problems
 
 
 class Output(_Section):

@@ -87,6 +87,8 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "layout": settings["output"]["layout"],
         "version": spark_shap.__version__,
     }
+    if settings["explain"]["groups"]:
+        what["groups"] = settings["explain"]["groups"]
     if settings["reasons"] is not None:
         codes = None if inputs.codes is None else inputs.codes.sha256
         what["reasons"] = {**settings["reasons"], "codes": codes}

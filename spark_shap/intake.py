@@ -23,7 +23,8 @@ from spark_shap.engine.reasons import check_reasons
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
-from spark_shap.errors import InputError
+from spark_shap.errors import ConfigError, InputError
+from spark_shap.groups import group_problems
 from spark_shap.identity import background_identity
 from spark_shap.io.references import collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
@@ -132,6 +133,9 @@ def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
     references = [open_reference(spark, one, frame) for one in config.populations]
     features = _features(config, model, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
+    problems = group_problems(config.explain.groups or {}, features)
+    if problems:
+        raise ConfigError([f"explain.groups.{problem}" for problem in problems])
     columns = Columns(applicants.key, keep)
     check_columns(frame.columns, columns, features)
     taken = [name for name in (*applicants.key, *keep) if name.casefold() in (REFERENCE, TOP4_AGREEMENT)]
@@ -257,6 +261,7 @@ def _options(config: RunConfig) -> Options:
         explain.surrogate_pairs,
         explain.audit,
         None if config.reasons is None else Reasons(**config.reasons.model_dump(exclude={"where"})),
+        explain.groups,
     )
 
 

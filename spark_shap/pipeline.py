@@ -29,7 +29,8 @@ from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
-from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
+from spark_shap.io.places import check_location
+from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, find_run, read_runs, write_run
 from spark_shap.io.shards import (
     attempt_name,
     attempts_of,

@@ -21,7 +21,7 @@ from spark_shap.core.strata import BackgroundStrata
 from spark_shap.errors import InputError, MethodError
 from spark_shap.models.frames import Background, Rows
 from spark_shap.models.scoring import score
-from spark_shap.options import Options, parse_tolerance
+from spark_shap.options import Options, grouping_of, parse_tolerance
 from spark_shap.prepared import Method, Prepared, WholeBackground
 from spark_shap.tuning import tune
 
@@ -86,7 +86,8 @@ def prepare(
         whole = None
     background = Background(rows)
     share = normalise_weights(weights, len(rows))
-    game = Game(predictor, background, 1, block_rows(background, options.memory_mb))
+    players, player_names = grouping_of(options.groups, rows.layout.names)
+    game = Game(predictor, background, 1, block_rows(background, options.memory_mb), players)
     predictions = score(predictor, rows, game.block_rows)
     n_outputs = predictions.shape[1]
     names = predictor.output_names or _default_names(n_outputs)
@@ -94,7 +95,7 @@ def prepare(
         raise MethodError(f"output_names: {', '.join(names)}: names must be unique")
     game = replace(game, predict=replace(predictor, output_names=names), n_outputs=n_outputs)
     base_values = share @ predictions
-    rule = None if options.reasons is None else options.reasons.rule(rows.layout.names, names, options.n_evaluations)
+    rule = None if options.reasons is None else options.reasons.rule(player_names, names, options.n_evaluations)
     name, reason = choice.name, choice.reason
     method: Method
     forecast: Forecast | None = None
@@ -132,6 +133,7 @@ def prepare(
         options,
         forecast,
         rule,
+        player_names=player_names,
     )
 
 

@@ -87,6 +87,8 @@ class Prepared:
         How reasons are found, or None; and whether explained rows carry the texts of their reasons' values.
     reference
         The background's name, where rows are compared with several.
+    player_names
+        Names of the M players: features, and groups of them; None for the features.
     others
         The same model against the other backgrounds, in the same pass.
     """
@@ -104,6 +106,7 @@ class Prepared:
     rule: RankRule | None = None
     shows_values: bool = False
     reference: str | None = None
+    player_names: tuple[str, ...] | None = None
     others: tuple[Prepared, ...] = ()
 
     @property
@@ -128,8 +131,19 @@ class Prepared:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the M features."""
+        """Names of the M features that have values, groups of columns among them."""
+        return self.layout.names if self.player_names is None else self.player_names
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns that the model receives."""
         return self.layout.names
+
+    @property
+    def own_columns(self) -> tuple[int | None, ...]:
+        """Where the column of each feature stands; None for a group."""
+        groups = self.options.groups or {}
+        return tuple(None if name in groups else self.layout.names.index(name) for name in self.feature_names)
 
     @property
     def draws(self) -> bool:

@@ -121,9 +121,9 @@ def _surrogate_seconds(prepared: Prepared, rows: Rows) -> float:
     method = prepared.method
     if not isinstance(method, Sampler) or method.control is None:
         return 0.0
-    n_pairs, n_features = pairs_within(method.n_evaluations), len(rows.columns)
-    bank = design_bank(n_features, n_pairs, method.ridge, method.seed)
-    players = np.ones((len(rows), n_features), dtype=bool)
+    n_pairs, n_players = pairs_within(method.n_evaluations), method.game.n_players(len(rows.columns))
+    bank = design_bank(n_players, n_pairs, method.ridge, method.seed)
+    players = np.ones((len(rows), n_players), dtype=bool)
     pairs = draw_pairs(bank, method.reference.strata, np.arange(len(rows), dtype=np.uint64), players=players)
     index, members = pairs.draw(slice(None), slice(None))
     start = perf_counter()

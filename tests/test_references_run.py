@@ -133,12 +133,15 @@ def test_summary_and_reasons_are_by_reference(spark: SparkSession, result: RunRe
     assert result.record.reason_rows == len(declined) / 3
 
 
-def test_a_row_that_fails_against_any_reference_is_rejected_once(spark: SparkSession, tmp_path: Path) -> None:
+def test_rejected_once_whatever_it_is_compared_with_in_long_shards_and_groups(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     data = applicants(60)
     data.to_parquet(tmp_path / "applicants.parquet", index=False)
     file = save(Model(tmp_path / "calls", raises_at=int(data["age"][7])), tmp_path / "model.pkl")
     bad = int((data["age"] == data["age"][7]).sum())
-    given = settings(tmp_path, file, output={"max_rejects": bad + 1, "layout": "long"}, explain={"shards": 2})
+    explain = {"shards": 2, "groups": {"money": ["income", "loan amount"]}, "surrogate_evaluations": 0}
+    given = settings(tmp_path, file, output={"max_rejects": bad + 1, "layout": "long"}, explain=explain)
     del given["reference"]
     given["references"] = {"a": {"size": 20}, "b": {"size": 30, "seed": 3, "where": "age > 30"}}
     result = run(spark, RunConfig.model_validate(given))
@@ -146,7 +149,9 @@ def test_a_row_that_fails_against_any_reference_is_rejected_once(spark: SparkSes
     rejects = table(spark, result, "rejects")
     assert len(rejects) == bad
     written = table(spark, result)
-    assert len(written) == (60 - bad) * 2 * len(FEATURES)
+    players = ("age", "money", "rate.pct", "purpose")
+    assert result.record.feature_names == players
+    assert len(written) == (60 - bad) * 2 * len(players)
     assert set(written["reference"]) == {"a", "b"}
     again = run(spark, RunConfig.model_validate(given))
     assert "explain" not in again.seconds

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from spark_shap.core.attribution import Attributions
-from spark_shap.core.game import Game, NoPairs, RowBlock, ask
+from spark_shap.core.game import Game, RowBlock, ask
 from spark_shap.core.interactions import InteractionValues
+from spark_shap.core.questions import NoPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray, ModelInput
+    from spark_shap.core.players import Players
+    from spark_shap.core.questions import Questions
 
-__all__ = ["Answers", "Control", "Failure", "Game", "GivenPairs", "Mixer", "NoPairs", "Questions", "RowBlock", "ask"]
+__all__ = ["Answers", "Control", "Failure", "Game", "Mixer", "RowBlock", "ask"]
 
 
 class RowBlock(Protocol):
@@ -53,19 +55,6 @@ class Mixer(Protocol):
         ...
 
 
-class Questions(Protocol):
-    """The pairs that are asked of each row."""
-
-    @property
-    def n_pairs(self) -> int:
-        """Pairs a row."""
-        ...
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
-        """Return background rows (n, P) and coalitions (n, M, P) of a part of the rows and pairs."""
-        ...
-
-
 class Control(Protocol):
     """A game that is known exactly and resembles the model's; see `spark_shap.core.control`."""
 
@@ -76,36 +65,6 @@ class Control(Protocol):
     def sums(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return its own v(S) + v(complement), (n, P, K)."""
         ...
-
-
-@dataclass(frozen=True)
-class NoPairs:
-    """Asks for predictions only."""
-
-    n_features: int
-    n_pairs: int = 0
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:  # noqa: ARG002 - there are none
-        """Return no background rows (n, 0) and no coalitions (n, F, 0)."""
-        n_rows = rows.stop - rows.start
-        return np.zeros((n_rows, 0), dtype=np.intp), np.zeros((n_rows, self.n_features, 0), dtype=bool)
-
-
-@dataclass(frozen=True)
-class GivenPairs:
-    """Given pairs: background rows (n, P) and coalitions (n, F, P)."""
-
-    index: IntArray
-    members: BoolArray
-
-    @property
-    def n_pairs(self) -> int:
-        """Pairs a row."""
-        return int(self.index.shape[1])
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
-        """Return a part of them."""
-        return self.index[rows, pairs], self.members[rows, :, pairs]
 
 
 @dataclass(frozen=True)
@@ -155,12 +114,32 @@ class Game:
         K.
     block_rows
         Model rows in a call, at most (one row to explain may take up to three more).
+    players
+        Which player each column is; None where every column is one.
     """
 
     predict: Callable[[ModelInput], FloatArray]
     mixer: Mixer
     n_outputs: int
     block_rows: int
+    players: Players | None = None
+
+    def n_players(self, n_columns: int) -> int:
+        """Return M of rows with F columns."""
+        return n_columns if self.players is None else self.players.n_players
+
+    def spread(self, members: BoolArray) -> BoolArray:
+        """Return coalitions (n, M, P) of players as coalitions (n, F, P) of columns."""
+        return members if self.players is None else self.players.spread(members)
+
+    def mix(self, rows: Any, background_index: IntArray, members: BoolArray) -> ModelInput:
+        """Return the hybrid rows of coalitions (n, M, P) of players, see `Mixer.mix`."""
+        return self.mixer.mix(rows, background_index, self.spread(members))
+
+    def inert(self, rows: Any) -> BoolArray:
+        """Return (n, M) bool: players in which a row differs from no background row."""
+        found = self.mixer.inert(rows)
+        return found if self.players is None else self.players.whole(found)
 
 
 def ask(
@@ -241,7 +220,7 @@ def _refused(asking: _Asking, part: slice, answers: Answers) -> list[int]:
         return []
     index, members = questions.draw(part, slice(0, 0))
     try:
-        game.predict(game.mixer.mix(rows.take(part), index, members))
+        game.predict(game.mix(rows.take(part), index, members))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - as above
@@ -264,7 +243,7 @@ def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
         index, members = questions.draw(part, pairs)
         half = index.size
         if half or block.predictions is None:
-            predicted = game.predict(game.mixer.mix(block, index, members))
+            predicted = game.predict(game.mix(block, index, members))
         else:
             predicted = np.empty((0, game.n_outputs))
         shape = (*index.shape, game.n_outputs)

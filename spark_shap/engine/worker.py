@@ -186,7 +186,7 @@ def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) ->
         hashes, null_key = hash_columns(keys, columns.key)
     else:  # the hashes seed draws, and take as long as a tenth of an exact row
         hashes, null_key = np.zeros(portion.num_rows, dtype=np.uint64), null_keys(keys, columns.key)
-    frame = frame_from_arrow(portion.select(prepared.feature_names), whole_integers=True)
+    frame = frame_from_arrow(portion.select(prepared.column_names), whole_integers=True)
     failures = {
         int(row): ("key", Failure("NullKey", f"a part of the key ({', '.join(columns.key)}) is null"))
         for row in np.flatnonzero(null_key)

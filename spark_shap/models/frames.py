@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.errors import InputError
+from spark_shap.models.values import equals, is_missing, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["Background", "Layout", "Rows", "RowsOnly", "is_missing"]
+__all__ = ["Background", "Layout", "Rows", "RowsOnly", "background_rows"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Rows:
         """Return (n, M) bool: whether a value equals that of `other`'s only row (missing = missing)."""
         out = np.empty((len(self), len(self.columns)), dtype=bool)
         for index, (column, single) in enumerate(zip(self.columns, other.columns, strict=True)):
-            out[:, index] = _equals(column, single[0])
+            out[:, index] = equals(column, single[0])
         return out
 
 
@@ -210,7 +211,7 @@ class Background:
             own_index = np.arange(n_rows)[:, None]
             other_index = n_rows + background_index
             for feature in rest:
-                pool = _concat(rows.columns[feature], self.rows.columns[feature])
+                pool = joined(rows.columns[feature], self.rows.columns[feature])
                 mask = members[:, feature]
                 upper_index = np.where(mask, own_index, other_index).ravel()
                 lower_index = np.where(mask, other_index, own_index).ravel()
@@ -229,32 +230,6 @@ class RowsOnly:
     def inert(self, rows: Rows) -> NDArray[np.bool_]:
         """Return (n, M) bool, False: no feature is left out."""
         return np.zeros((len(rows), len(rows.columns)), dtype=bool)
-
-
-def _concat(first: Any, second: Any) -> Any:
-    if isinstance(first, np.ndarray):
-        return np.concatenate([first, second])
-    import pandas as pd
-
-    return pd.concat([pd.Series(first), pd.Series(second)], ignore_index=True).array
-
-
-def is_missing(column: Any) -> NDArray[np.bool_]:
-    """Return (n,) bool, True where a value is missing."""
-    import pandas as pd
-
-    return np.asarray(pd.isna(column), dtype=bool)
-
-
-def _equals(column: Any, value: Any) -> NDArray[np.bool_]:
-    missing = is_missing(column)
-    if is_missing(np.array([value], dtype=object))[0]:
-        return missing
-    with np.errstate(invalid="ignore"):
-        same = np.asarray(column, dtype=object) == value if column.dtype == object else column == value
-    if not isinstance(same, np.ndarray):  # nullable booleans: a missing value equals nothing
-        same = same.to_numpy(dtype=bool, na_value=False)
-    return np.asarray(same, dtype=bool) & ~missing
 
 
 def background_rows(frame: pd.DataFrame | NDArray[Any], names: Sequence[str] | None = None) -> Rows:
