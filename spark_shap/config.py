@@ -127,6 +127,7 @@ class Summary(_Section):
     """The aggregates: always overall, and by these segments."""
 
     by: Groups = ()
+    dependence: Annotated[int, Field(ge=2, le=100)] | None = None  # bins of each feature's curve
 
 
 class Reasons(_Section):
@@ -173,6 +174,9 @@ class RunConfig(_Section):
             problems.append(
                 ("reasons", "need every row's own values, which audit: aggregates does without; remove one")
             )
+        summary = data.get("summary")
+        if isinstance(summary, dict) and summary.get("dependence") is not None and output.get("layout") == "long":
+            problems.append(("output", "layout: long has no room for summary.dependence's bins; set layout: wide"))
         problems += reference_problems(data)
         references = data.get("references")
         if explain.get("audit") == "aggregates" and isinstance(references, dict) and len(references) > 1:

@@ -82,7 +82,7 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "outputs": inputs.prepared.output_names,
         "output_space": inputs.prepared.output_space,
         "explain": {name: settings["explain"][name] for name in _EXPLAIN_KEYS},
-        "summary": settings["summary"],
+        "summary": {name: value for name, value in settings["summary"].items() if value is not None},
         "weight": settings["applicants"]["weight"],
         "layout": settings["output"]["layout"],
         "version": spark_shap.__version__,

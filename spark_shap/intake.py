@@ -28,6 +28,7 @@ from spark_shap.groups import group_problems
 from spark_shap.identity import background_identity
 from spark_shap.io.references import collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
+from spark_shap.models.bins import fit_bins
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.loading import LoadedModel, load_model
@@ -40,11 +41,10 @@ from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
 from spark_shap.reasons import Reasons
 from spark_shap.redaction import redact_text
+from spark_shap.roles import check_key_types, check_names, features_of, kept_columns
 from spark_shap.schema import REFERENCE, TOP4_AGREEMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
@@ -57,7 +57,6 @@ __all__ = ["Compared", "Inputs", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
-_NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
 
 
 class Compared(NamedTuple):
@@ -128,10 +127,10 @@ def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
         where=applicants.where,
         version=version,
     )
-    keep = _kept(config)
+    keep = kept_columns(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
     references = [open_reference(spark, one, frame) for one in config.populations]
-    features = _features(config, model, [frame, *references], keep)
+    features = features_of(config, model, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
     problems = group_problems(config.explain.groups or {}, features)
     if problems:
@@ -142,8 +141,8 @@ def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
     if taken and len(references) > 1:
         raise InputError(f"key, keep: {taken[0]!r} is a column of the output where references are several; rename it")
     wanted = list(dict.fromkeys([*applicants.key, *keep, *features]))
-    _check_names(wanted)
-    _check_key_types(frame, applicants.key)
+    check_names(wanted)
+    check_key_types(frame, applicants.key)
     frame = frame.select(*(column(frame, name) for name in wanted))
     if applicants.weight is not None:
         require_weights(frame, applicants.weight, what="applicants")
@@ -171,6 +170,9 @@ def _checked(
     if len(compared) > 1:
         others = (replace(one.prepared, shows_values=prepared.shows_values) for one in compared[1:])
         prepared = replace(prepared, others=tuple(others))
+    if config.summary.dependence is not None:
+        values = population_rows(alike, prepared.sample)
+        prepared = replace(prepared, bins=fit_bins(values, prepared.own_columns, config.summary.dependence))
     if config.reasons is not None:
         check_reasons(spark, spark_schema(frame, prepared, columns), columns.key, config.reasons.where)
     carrier = ship(spark, dumps(prepared))
@@ -185,46 +187,6 @@ def _checked(
         shards=config.explain.shards,
     )
     return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, version)
-
-
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse names that differ only in case: Spark takes them for one column."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            raise InputError(f"applicants: the columns {other!r} and {name!r} differ only in case; rename one of them")
-
-
-def _check_key_types(frame: DataFrame, key: Sequence[str]) -> None:
-    types = dict(frame.dtypes)
-    for name in key:
-        if types[name].split("<")[0] in _NO_KEYS:
-            raise InputError(
-                f"applicants: key column {name!r} has type {types[name]}, which is no safe key; use integers, strings, "
-                "booleans, dates, timestamps or decimals"
-            )
-
-
-def _kept(config: RunConfig) -> tuple[str, ...]:
-    """Return columns to carry along: those asked for, the segments, the weight."""
-    segments = [name for group in config.summary.by for name in group]
-    weight = [config.applicants.weight] if config.applicants.weight else []
-    key = set(config.applicants.key)
-    return tuple(name for name in dict.fromkeys([*config.applicants.keep, *segments, *weight]) if name not in key)
-
-
-def _features(config: RunConfig, model: Any, frames: Sequence[DataFrame], keep: Sequence[str]) -> list[str]:
-    """Return the features: as configured, else as the model says, else all columns with no other role."""
-    if config.applicants.features is not None:
-        return list(config.applicants.features)
-    known = getattr(model, "feature_names_in_", None)
-    if known is not None:
-        return [str(name) for name in known]
-    roles = {*config.applicants.key, *keep, *(one.weight for one in config.populations)}
-    applicants, first, *others = frames
-    everywhere = set(applicants.columns).intersection(*(one.columns for one in others))
-    return [name for name in first.columns if name in everywhere and name not in roles]
 
 
 def _draw(

@@ -103,6 +103,7 @@ def read_back(spark: SparkSession, job: Job, shards: Mapping[int, Shard]) -> Dat
         surrogate_values=prepared.keeps_surrogate_values,
         ranking=prepared.rule is not None,
         references=bool(prepared.others),
+        bins=prepared.bins is not None,
     )
     written = read_committed(
         spark, job.location, schema.ATTRIBUTIONS, job.run_id, shards, struct_fields=features, optional=own

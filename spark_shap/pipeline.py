@@ -16,14 +16,9 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from pyspark.sql import functions as F
-
 from spark_shap import schema
-from spark_shap.audit.reasons import reason_spec
-from spark_shap.engine.aggregate import summarize
+from spark_shap.aggregates import write_aggregates, write_reasons
 from spark_shap.engine.layout import lines_per_row
-from spark_shap.engine.quality import measure, reference_agreement
-from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
@@ -41,7 +36,6 @@ from spark_shap.io.shards import (
 )
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
-from spark_shap.io.tables import replace_run, tagged
 from spark_shap.job import Job
 from spark_shap.logs import RUN_ID
 from spark_shap.parts import make_parts, read_back
@@ -52,9 +46,8 @@ from spark_shap.rejects import check_complete
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from spark_shap.audit.reasons import ReasonCounts
     from spark_shap.config import RunConfig
     from spark_shap.io.shards import Shard
     from spark_shap.plan import Plan
@@ -205,30 +198,21 @@ def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterato
 
 
 def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, Shard], clock: _Clock) -> RunRecord:
-    config, location, run_id = job.config, job.location, job.run_id
+    location, run_id = job.location, job.run_id
     shards = make_parts(spark, job, there)
     clock.mark("explain")
     written = read_back(spark, job, shards)
     parts = {part: one for part, one in shards.items() if part >= 0}
     n_wanted = sum(one.n_rows for one in parts.values())
     share = n_wanted / job.n_good if job.n_good else 1.0
-    prepared = job.inputs.prepared
-    draws, names = prepared.draws, prepared.reference_names
-    folded = written if draws else written.drop(schema.STD_ERRORS)  # all 0, and half of what is read
-    table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
-    with ThreadPoolExecutor(1) as pool:  # small jobs that do not depend on each other
-        summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        first = names[0] if names else None
-        quality = measure(written, output=prepared.output_names[0], sampled=draws, reference=first)
-        agreement = reference_agreement(written, names) if names else {}
-        summing.result()
+    folded = write_aggregates(written, job, share)
     clock.mark("aggregate")
-    reasons = _write_reasons(written, job)
+    reasons = write_reasons(written, job)
     if reasons is not None:
         clock.mark("reasons")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
-    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted, reasons))
-    record = replace(record, reference_agreement=agreement)
+    counts = Counts(folded.quality.n_rows, rejected, job.n_good - n_wanted, reasons)
+    record = replace(completed(record, folded.quality, counts), reference_agreement=folded.agreement)
     job.holder.check()
     remove_others(spark, location, run_id, shards)
     if job.n_shards > 1:
@@ -236,20 +220,6 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     write_run(spark, location, record)
     clock.mark("commit")
     return record
-
-
-def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
-    """Write the reasons of explained rows, where they are asked for, and count them."""
-    config, inputs = job.config.reasons, job.inputs
-    spec = reason_spec(inputs.prepared, inputs.codes)
-    if config is None or spec is None:
-        return None
-    rows = written if config.where is None else written.where(config.where)
-    names = inputs.prepared.reference_names
-    key = (*inputs.columns.key, schema.REFERENCE) if names else inputs.columns.key
-    table = reason_frame(rows, spec, key=key)
-    replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
-    return reason_counts(rows.where(F.col(schema.REFERENCE) == names[0]) if names else rows, spec)
 
 
 class _Clock:

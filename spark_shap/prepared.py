@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spark_shap.core.game import Game
     from spark_shap.core.interactions import InteractionValues
     from spark_shap.core.ranking import RankRule
+    from spark_shap.models.bins import FeatureBins
     from spark_shap.models.frames import Layout, Rows
     from spark_shap.options import Options
     from spark_shap.tuning import Forecast
@@ -89,6 +90,8 @@ class Prepared:
         The background's name, where rows are compared with several.
     player_names
         Names of the M players: features, and groups of them; None for the features.
+    bins
+        Bins of the features' values that explained rows carry, for dependence curves; None for none.
     others
         The same model against the other backgrounds, in the same pass.
     """
@@ -107,6 +110,7 @@ class Prepared:
     shows_values: bool = False
     reference: str | None = None
     player_names: tuple[str, ...] | None = None
+    bins: FeatureBins | None = None
     others: tuple[Prepared, ...] = ()
 
     @property

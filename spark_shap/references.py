@@ -46,8 +46,9 @@ class Reference(Source):
         if "format" in data and not {"path", "table"} & set(data):
             problems.append(("format", "is for a path, and none is given; remove it"))
         of_rows = ("path", "table", "where", "population", "weight", "size", "seed")
-        if "row" in data and (other := [key for key in of_rows if key in data]):
-            problems.append(("row", f"is all of the reference: it cannot be given together with {other[0]}; keep one"))
+        given = [key for key in of_rows if key in data and data[key] != cls.model_fields[key].default]
+        if "row" in data and given:
+            problems.append(("row", f"is all of the reference: it cannot be given together with {given[0]}; keep one"))
         population = data.get("population")
         if population in _SCORED and data.get("size") == "all":
             problems.append(("size", f"{population} is found among rows that the model scores here; give a number"))

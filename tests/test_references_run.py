@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
+from portfolio import FEATURES, Model, applicants, save, score, settings
 
 from spark_shap import Explainer, schema
 from spark_shap.config import RunConfig
@@ -57,7 +57,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(spark: SparkSession, folder: Path) -> RunResult:
     reasons = {"harm": "high", "cutoff": CUTOFF, "max_evaluations": 0}
-    return start(spark, folder, references=NAMED, reasons=reasons, explain={"surrogate_evaluations": 0})
+    summary = {"by": ["region", ["region", "purpose"]], "dependence": 4}
+    applicants = {"weight": "exposure", "keep": ["purpose"]}
+    explain = {"surrogate_evaluations": 0}
+    return start(
+        spark, folder, references=NAMED, reasons=reasons, explain=explain, summary=summary, applicants=applicants
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +125,12 @@ def test_agreement_of_the_four_largest(result: RunResult, lines: pd.DataFrame) -
 
 def test_summary_and_reasons_are_by_reference(spark: SparkSession, result: RunResult, lines: pd.DataFrame) -> None:
     summary = table(spark, result, "summary")
+    summary = summary[summary["segment_by"] == ""]
     assert summary.groupby("reference").size().to_dict() == dict.fromkeys(NAMED, len(FEATURES))
     means = summary.set_index(["reference", "feature"])["mean_shap"]
     for name in NAMED:
-        assert np.allclose(means[name][FEATURES], values(lines[lines["reference"] == name]).mean(axis=0))
+        own = lines[lines["reference"] == name]
+        assert np.allclose(means[name][FEATURES], np.average(values(own), axis=0, weights=own["exposure"]))
     reasons = table(spark, result, "reasons")
     assert tuple(reasons.columns) == ("run_id", "id", "reference", *schema.REASON_COLUMNS)
     declined = lines[lines["prediction"] >= CUTOFF]
@@ -133,6 +140,50 @@ def test_summary_and_reasons_are_by_reference(spark: SparkSession, result: RunRe
     assert result.record.reason_rows == len(declined) / 3
 
 
+def test_dependence_is_the_mean_value_by_bins_of_the_feature(
+    spark: SparkSession, result: RunResult, lines: pd.DataFrame
+) -> None:
+    curves = table(spark, result, "dependence")
+    own = lines[lines["reference"] == "all_applicants"].set_index("id")
+    data = applicants(120).set_index("id").loc[own.index]
+    found = curves[(curves["reference"] == "all_applicants") & (curves["feature"] == "age")].sort_values("bin")
+    assert len(found) == 4
+    assert found["n_rows"].sum() == 120
+    shap = own["shap_values"].map(lambda row: row["age"])
+    for _, cell in found.iterrows():
+        inside = pd.Series(True, index=data.index)
+        inside &= True if np.isnan(cell["low"]) else data["age"] > cell["low"]
+        inside &= True if np.isnan(cell["high"]) else data["age"] <= cell["high"]
+        assert inside.sum() == cell["n_rows"]
+        assert cell["mean_shap"] == pytest.approx(np.average(shap[inside], weights=own["exposure"][inside]))
+        assert cell["band_low"] < cell["mean_shap"] < cell["band_high"]
+    income = curves[(curves["reference"] == "typical") & (curves["feature"] == "income")].set_index("label")
+    assert income.loc["missing", "n_rows"] == 1
+    assert income["monte_carlo_error"].eq(0).all()  # one row to compare with: exact
+    purpose = curves[(curves["reference"] == "typical") & (curves["feature"] == "purpose")]
+    assert dict(zip(purpose["label"], purpose["n_rows"], strict=True)) == data["purpose"].value_counts().to_dict()
+
+
+def test_reasons_are_counted_by_segment(spark: SparkSession, result: RunResult) -> None:
+    rates, reasons = table(spark, result, "reason_rates"), table(spark, result, "reasons")
+    kept = table(spark, result)[["id", "region", "exposure"]].drop_duplicates("id").set_index("id")
+    part = rates[(rates["reference"] == "near_cutoff") & (rates["segment_by"] == "region")]
+    assert set(rates["segment_by"]) == {"", "region", "region, purpose"}
+    north = part[part["segment"] == "north"].set_index("feature")
+    own = reasons[reasons["reference"] == "near_cutoff"].join(kept, on="id")
+    own = own[own["region"] == "north"]
+    everyone = own.drop_duplicates("id")["exposure"]
+    assert north["n_rows"].eq(len(everyone)).all()
+    assert north["weight"].iloc[0] == pytest.approx(everyone.sum())
+    for feature in FEATURES:
+        named = own[own["feature"] == feature]
+        first = named[named["rank"] == 1]["exposure"].sum() / everyone.sum()
+        assert north.loc[feature, "first_share"] == pytest.approx(first)
+        assert north.loc[feature, "any_share"] == pytest.approx(named["exposure"].sum() / everyone.sum())
+    assert north["any_share_error"].max() > 0
+
+
+@pytest.mark.slow
 def test_rejected_once_whatever_it_is_compared_with_in_long_shards_and_groups(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -171,4 +222,3 @@ def test_a_reference_that_cannot_be_is_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         start(spark, folder, references={"mine": reference})
-    assert worker_rows(folder / "calls") > 0

@@ -92,7 +92,7 @@ class ClosedFormMethod:
             np.full(shape, np.nan),
             np.zeros(shape),
             answers.predictions,
-            np.full(len(rows), answers.n_evaluations, dtype=np.intp),
+            np.full(len(rows), answers.n_evaluations - answers.n_saved, dtype=np.intp),
             answers.failures,
         )
         # What the model refuses its own first steps may refuse too.

@@ -86,11 +86,13 @@ class Answers:
     differences
         (n, P, K) answers t, less those of the control where there is one; NaN where the row failed.
     n_evaluations
-        Model rows spent on each row to explain.
+        Model rows for each row to explain, its own predictions among them.
     failures
         Failed rows by position.
     sums
         (n, P, K) v(S) + v(complement), less the control's; None where they were not asked for.
+    n_saved
+        How many of the model rows were not spent, because the predictions were known.
     """
 
     predictions: FloatArray
@@ -98,6 +100,7 @@ class Answers:
     n_evaluations: int
     failures: dict[int, Failure] = field(default_factory=dict)
     sums: FloatArray | None = None
+    n_saved: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,11 +165,13 @@ def ask(
     """
     asking = _Asking(game, rows, questions, control)
     n_rows, n_pairs = len(rows), questions.n_pairs
+    n_own = max(1, -(-n_pairs // _pairs_in_block(game)))  # the row itself, once a call
     answers = Answers(
         np.full((n_rows, game.n_outputs), np.nan),
         np.full((n_rows, n_pairs, game.n_outputs), np.nan),
-        2 * n_pairs + (max(1, -(-n_pairs // _pairs_in_block(game))) if rows.predictions is None else 0),
+        2 * n_pairs + n_own,
         sums=np.full((n_rows, n_pairs, game.n_outputs), np.nan) if sums else None,
+        n_saved=0 if rows.predictions is None else n_own,
     )
     rows_in_block = max(1, game.block_rows // (2 * n_pairs + 1))
     # Blocks of equal size rather than full ones and a small rest: a small call costs more a row.

@@ -99,6 +99,7 @@ class Sampler:
             known=None if exact is None else exact.copy(),
             ranking=None if self.rule is None else Ranking.none(n_rows, self.rule.top),
             dof=np.full(shape, np.inf),
+            saved=None if rows.predictions is None else np.zeros(n_rows, dtype=np.intp),
         )
         whole = Part(rows, row_hashes, players, np.arange(n_rows), control, exact)
         count = players.sum(axis=1)
@@ -113,6 +114,8 @@ class Sampler:
             out.values[position] = out.std_errors[position] = out.predictions[position] = np.nan
             if out.ranking is not None:
                 out.ranking.asked[position] = False
+        if out.saved is not None:
+            out.n_evaluations[:] -= out.saved
         return out
 
     def _enumerates(self, n_players: int) -> bool:

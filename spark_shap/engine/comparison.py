@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +35,25 @@ class Comparison:
         (n,) where the rows stand among those that were given.
     found
         What each reference gives for them.
+    rows
+        All rows that were given.
     """
 
     prepared: Prepared
     positions: NDArray[np.intp]
     found: tuple[Attributions, ...]
+    rows: Rows
 
     @property
     def n_rows(self) -> int:
         """How many they are."""
         return len(self.positions)
+
+    @cached_property
+    def bins(self) -> NDArray[np.int8] | None:
+        """Return (n, M) the bins of the rows' values, where they are asked for."""
+        bins = self.prepared.bins
+        return None if bins is None else bins.encode(self.rows.take(self.positions))
 
     def agreement(self, place: int) -> NDArray[np.float64]:
         """Return (n, R, K) the share of a reference's four largest values that are so against each reference."""
@@ -76,7 +86,7 @@ def compare(
     explained: list[tuple[NDArray[np.intp], Attributions]] = []
     for one, rows in zip(prepared.references, fitted, strict=True):
         if not len(positions):
-            return Comparison(prepared, positions, ())
+            return Comparison(prepared, positions, (), fitted[0])
         part = rows if len(positions) == len(everyone) else rows.take(positions)
         if explained and rows is fitted[0]:
             part = replace(part, predictions=_predictions(*explained[0], positions))
@@ -85,7 +95,7 @@ def compare(
         failures |= {int(positions[row]): ("model", failure) for row, failure in found.failures.items()}
         positions = np.delete(positions, list(found.failures))
     good = tuple(found.take(np.searchsorted(places, positions)) for places, found in explained)
-    return Comparison(prepared, positions, good)
+    return Comparison(prepared, positions, good, fitted[0])
 
 
 def _conformed(frame: pd.DataFrame, prepared: Prepared, failures: dict[int, tuple[str, Failure]]) -> list[Rows]:

@@ -114,6 +114,8 @@ def value_fields(prepared: Prepared) -> tuple[list[pa.Field], pa.Field]:
         fields.append(pa.field(schema.SURROGATE_VALUES, kinds[schema.SHAP_VALUES]))
     if prepared.rule is not None:
         fields.append(pa.field(schema.RANKING, RANKING_TYPE))
+    if prepared.bins is not None:
+        fields.append(pa.field(schema.FEATURE_BINS, pa.list_(pa.int8())))
     if references:
         shares = pa.struct([(name, pa.float64()) for name in references])
         fields = [pa.field(schema.REFERENCE, pa.string()), *fields, pa.field(schema.TOP4_AGREEMENT, shares)]
@@ -221,6 +223,10 @@ def _explained(portion: pa.Table, comparison: Comparison, place: int, columns: C
         data.append(_struct(found.known, arrow.field(schema.SHAP_VALUES).type, np.float64))
     if found.ranking is not None:
         data.append(ranking_array(found.ranking, portion, positions, prepared))
+    bins = comparison.bins
+    if bins is not None:
+        ends = np.arange(n_rows * n_outputs + 1, dtype=np.int32) * bins.shape[1]
+        data.append(pa.ListArray.from_arrays(pa.array(ends), pa.array(np.repeat(bins, n_outputs, axis=0).ravel())))
     if comparison.prepared.others:
         name = np.full(n_rows * n_outputs, prepared.reference, dtype=object)
         shares = _struct(comparison.agreement(place), arrow.field(schema.TOP4_AGREEMENT).type, np.float64)

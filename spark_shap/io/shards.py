@@ -80,7 +80,7 @@ class Shard:
     committed_at: datetime
 
 
-_OPTIONAL = frozenset({schema.SURROGATE_VALUES, schema.RANKING})
+_OPTIONAL = frozenset({schema.SURROGATE_VALUES, schema.RANKING, schema.FEATURE_BINS})
 _OF_REFERENCES = frozenset({schema.REFERENCE, schema.TOP4_AGREEMENT})
 _TYPES: dict[str, T.DataType] = {"int": T.LongType(), "str": T.StringType(), "datetime": T.TimestampType()}
 _SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(Shard)])
@@ -186,13 +186,16 @@ def read_committed(
     return rows.drop(*(known - set(optional)))
 
 
-def optional_columns(*, surrogate_values: bool, ranking: bool, references: bool = False) -> tuple[str, ...]:
+def optional_columns(
+    *, surrogate_values: bool, ranking: bool, references: bool = False, bins: bool = False
+) -> tuple[str, ...]:
     """Return the names of a run's optional columns of attributions.
 
-    They are an audit's exact part, reasons' ranking, and what several references add.
+    They are an audit's exact part, reasons' ranking, what several references add, and bins for dependence curves.
     """
     found = [schema.SURROGATE_VALUES] if surrogate_values else []
     found += [schema.RANKING] if ranking else []
+    found += [schema.FEATURE_BINS] if bins else []
     return (*found, *sorted(_OF_REFERENCES)) if references else tuple(found)
 
 
