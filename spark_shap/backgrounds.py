@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.dataframes import is_spark_frame
 from spark_shap.errors import InputError, UsageError
 from spark_shap.models.conform import conform, frame_from_arrow
 from spark_shap.models.frames import background_rows
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from spark_shap.models.frames import Rows
     from spark_shap.prepare import Prepared
 
-__all__ = ["SparkBackground", "background_from_spark", "names_of", "plan_on_spark", "population_rows", "split_weights"]
+__all__ = ["SparkBackground", "given_background", "names_of", "plan_on_spark", "population_rows"]
 
 _PROBE_ROWS = 256
 _SAMPLE_ROWS = 1000
@@ -35,7 +36,31 @@ def names_of(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def background_from_spark(
+def given_background(
+    background: Any, weights: Any, choice: tuple[str | Sequence[str] | None, int | str | None], seed: int
+) -> tuple[Any, Any, SparkBackground | None]:
+    """Return background rows in memory, their weights, and the whole where it is on Spark and asked for.
+
+    Parameters
+    ----------
+    background, weights
+        As a caller gives them.
+    choice
+        Key and size by which rows of a Spark background are chosen.
+    seed
+        Of that choice.
+    """
+    key, size = choice
+    if is_spark_frame(background):
+        return _from_spark(background, key, 1000 if size is None else size, weights, seed)
+    if key is not None or size is not None:
+        raise UsageError("background_size, background_key: they choose rows of a Spark background, and this is none")
+    if isinstance(weights, str):
+        return *_split_weights(background, weights), None
+    return background, weights, None
+
+
+def _from_spark(
     frame: DataFrame, key: str | Sequence[str] | None, size: int | str, weights: Any, seed: int
 ) -> tuple[Any, NDArray[np.float64] | None, SparkBackground | None]:
     """Return background rows of a Spark DataFrame in memory, their weights, and the whole where it is asked for."""
@@ -59,7 +84,7 @@ def plan_on_spark(prepared: Prepared, frame: DataFrame) -> Plan:
     from spark_shap.io.references import collect_columns
 
     spark = frame.sparkSession
-    drawn = frame_from_arrow(collect_columns(frame.limit(_PROBE_ROWS), prepared.feature_names))
+    drawn = frame_from_arrow(collect_columns(frame.limit(_PROBE_ROWS), prepared.column_names))
     probe = probe_on_workers(spark, ship(spark, dumps(prepared)), drawn)
     return make_plan(prepared, probe, n_rows=frame.count(), parallelism=parallelism(spark))
 
@@ -113,7 +138,7 @@ class SparkBackground:
         return to_background(rows, self.features, self.weight)
 
 
-def split_weights(background: Any, weights: str) -> tuple[Any, NDArray[np.float64]]:
+def _split_weights(background: Any, weights: str) -> tuple[Any, NDArray[np.float64]]:
     """Return a background without its column of weights, and the weights."""
     if weights not in getattr(background, "columns", ()):
         raise InputError(f"weights: the background has no column {weights!r}")

@@ -11,6 +11,7 @@ from spark_shap.core.trees import TreePlan, plan_tables, plan_trees
 from spark_shap.errors import MethodError
 from spark_shap.models.linear import LinearModel, NotLinear, read_linear
 from spark_shap.models.trees import NotReadable, TreeModel, read_forest
+from spark_shap.options import grouping_of
 
 if TYPE_CHECKING:
     from spark_shap.models.frames import Layout
@@ -66,6 +67,7 @@ def choose(model: Any, predictor: Predictor, layout: Layout, n_background: int, 
         The named method cannot explain this model.
     """
     asked = f"method={options.method!r} was asked for"
+    players, names = grouping_of(options.groups, layout.names)
     linear = tree = None
     if options.method in ("auto", "linear"):
         linear = read_linear(model, predictor.output_space, layout)
@@ -76,13 +78,14 @@ def choose(model: Any, predictor: Predictor, layout: Layout, n_background: int, 
         tree = read_forest(model, predictor.output_space, layout)
         if isinstance(tree, TreeModel):
             if options.method == "tree":
-                return Choice("tree", asked, PlannedTrees(tree, plan_trees(tree.forest)))
-            plan = plan_tables(tree.forest)
+                return Choice("tree", asked, PlannedTrees(tree, plan_trees(tree.forest, players=players)))
+            plan = plan_tables(tree.forest, players=players)
             what = f"{_kind(model)} is a sum of {len(tree.forest.roots):,} trees in this output space"
             if plan is not None:
                 return Choice("tree", what, PlannedTrees(tree, plan))
             # Deep trees are walked against every background row: exact, but slower than sampling.
-            return Choice("sampling", f"{what}, but some have paths too long for tables (method='tree' walks those)")
+            walked = "(method='tree' walks those)" if players is None else "with groups of features as players"
+            return Choice("sampling", f"{what}, but some have paths too long for tables {walked}")
     if isinstance(linear, NotLinear) and options.method == "linear":
         raise MethodError(
             f"method: 'linear' needs a model that is linear in its features where it is explained; a {_kind(model)} in "
@@ -92,7 +95,7 @@ def choose(model: Any, predictor: Predictor, layout: Layout, n_background: int, 
         raise MethodError(
             f"method: 'tree' needs a sum of trees in output space {predictor.output_space!r}; {tree.reason}; use 'auto'"
         )
-    return _enumeration_or_sampling(model, predictor, len(layout.names), n_background, options)
+    return _enumeration_or_sampling(model, predictor, len(names), n_background, options)
 
 
 def _enumeration_or_sampling(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from spark_shap.core.closed_form import ClosedFormMethod, ExactForm, TreeForm
-from spark_shap.core.game import GivenPairs, ask
+from spark_shap.core.game import ask
 from spark_shap.core.linear import ContributionSums, reading_gap
+from spark_shap.core.questions import GivenPairs
 from spark_shap.core.trees import BackgroundHistograms, TreePlan, TreeTables
 from spark_shap.errors import MethodError
 from spark_shap.models.frames import RowsOnly
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from spark_shap.choice import PlannedTrees
     from spark_shap.core.arrays import FloatArray
     from spark_shap.core.game import Game
+    from spark_shap.core.players import Players
     from spark_shap.models.frames import Rows
     from spark_shap.models.trees import TreeModel
 
@@ -51,12 +53,18 @@ class BackgroundFold(Protocol):
 @dataclass(frozen=True)
 class _LinearFold:
     reading: LinearModel
+    players: Players | None
 
     def local(self, rows: Rows, weights: NDArray[np.float64]) -> ContributionSums:
-        return ContributionSums.local(self.reading.contributions, rows, weights)
+        return ContributionSums.local(self.contributions, rows, weights)
 
     def form(self, state: ContributionSums) -> ExactForm:
-        return state.form(self.reading.contributions)
+        return state.form(self.contributions)
+
+    def contributions(self, rows: Rows) -> FloatArray:
+        # What is additive in features is additive in groups of them.
+        found = self.reading.contributions(rows)
+        return found if self.players is None else self.players.sums(found)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def closed_form(
     reading
         What was read.
     game
-        The model and the background.
+        The model, the background and the players; what was read is checked feature by feature.
     rows, weights
         The background and its weights, sum 1; a sample of it where `fold` is given.
     fold
@@ -96,11 +104,11 @@ def closed_form(
     MethodError
         What was read does not predict what the model predicts, or its trees do not fit the memory.
     """
-    probe = rows.take(slice(0, _PROBE_ROWS))
+    probe, players, game = rows.take(slice(0, _PROBE_ROWS)), game.players, replace(game, players=None)
     how: BackgroundFold
     if isinstance(reading, LinearModel):
         _check("linear", reading_gap(game, reading.contributions, probe, rows))
-        how = _LinearFold(reading)
+        how = _LinearFold(reading, players)
     else:
         _check("tree", _forest_gap(game, reading.model, probe, rows))
         how = _TreeFold(reading.model, reading.plan)

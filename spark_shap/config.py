@@ -8,90 +8,24 @@ system). No key names a link or transform: ``explain.output_space`` is the only 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from spark_shap.errors import ConfigError
-from spark_shap.fields import Day, Groups, Limit, Name, Names, Report, Scalars, Size, Tolerance, names_of
-from spark_shap.overrides import apply_overrides, custom_error, problem_lines, raised_again, read_yaml
+from spark_shap.fields import Groups, Limit, Name, Names, Report, Scalars, Tolerance, names_of
+from spark_shap.groups import group_problems
+from spark_shap.overrides import apply_overrides, problem_lines, read_yaml
 from spark_shap.redaction import redact
+from spark_shap.references import Reference, reference_problems
+from spark_shap.sections import Section as _Section
+from spark_shap.sections import Source as _Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pydantic import ModelWrapValidatorHandler
-    from pydantic_core import InitErrorDetails
-
 __all__ = ["RunConfig", "config_json", "load_config"]
-
-Format = Literal["csv", "parquet", "delta"]
-_SUFFIXES: dict[str, Format] = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet", ".delta": "delta"}
-
-
-class _Section(BaseModel):
-    """Strict, frozen, unknown keys refused; checks between keys are reported along with those of each key."""
-
-    # Strict: YAML has types, and a silent true -> 1 is a wrong run.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-    exactly_one: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _validate_together(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        data = {} if data is None else data  # a section whose keys are all commented out
-        errors: list[InitErrorDetails] = []
-        try:
-            value = handler(data)
-        except ValidationError as exc:
-            errors = [raised_again(error) for error in exc.errors(include_url=False)]
-        if isinstance(data, dict):
-            found = cls._cross_problems({key: item for key, item in data.items() if item is not None})
-            errors += [custom_error("together", message, (key,)) for key, message in found]
-        if errors:
-            raise ValidationError.from_exception_data(cls.__name__, errors)
-        return value
-
-    @classmethod
-    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
-        # (key, message) of what is wrong between keys, from values that are not validated yet.
-        given = [key for key in cls.exactly_one if key in data]
-        if len(given) > 1:
-            return [(given[1], f"cannot be given together with {given[0]}; keep one (null unsets the other)")]
-        if cls.exactly_one and not given:
-            return [(cls.exactly_one[0], f"is required: give {' or '.join(cls.exactly_one)}")]
-        return []
-
-
-class _Source(_Section):
-    """Rows to read: a path with a format, or a table."""
-
-    path: Name | None = None
-    table: Name | None = None
-    format: Format | None = None
-    where: Name | None = None
-
-    @classmethod
-    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
-        problems = super()._cross_problems(data)
-        if "table" in data and "format" in data and "path" not in data:
-            problems.append(("format", "is for a path; a table knows its own: remove it"))
-        path = data.get("path")
-        if isinstance(path, str) and "format" not in data and suffix_format(path) is None:
-            problems.append(("format", f"cannot be told from the name {path!r}: give csv, parquet or delta"))
-        return problems
-
-    @property
-    def resolved_format(self) -> Format | None:
-        """The format of the path, from its suffix where none is given; None for a table."""
-        return self.format or (suffix_format(self.path) if self.path else None)
-
-
-def suffix_format(path: str) -> Format | None:
-    """Return the format that a path's suffix names, or None."""
-    name = path.rstrip("/").lower()
-    return next((fmt for suffix, fmt in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 class Applicants(_Source):
@@ -116,24 +50,6 @@ class Applicants(_Source):
                 problems.append((name, f"names {twice[0]!r} twice; keep one"))
             if name != "key" and (also := [value for value in values if value in key]):
                 problems.append((name, f"names {also[0]!r}, which is a key column already; remove it here"))
-        return problems
-
-
-class Reference(_Source):
-    """The population that explanations compare with; without path and table a sample of the applicants."""
-
-    size: Size = 1000
-    weight: Name | None = None
-    name: Name = "all_applicants"
-    as_of: Day | None = None
-
-    @classmethod
-    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
-        problems = super()._cross_problems(data)
-        if "path" in data and "table" in data:
-            problems.append(("table", "cannot be given together with path; keep one"))
-        if "format" in data and not {"path", "table"} & set(data):
-            problems.append(("format", "is for a path, and none is given; remove it"))
         return problems
 
 
@@ -170,6 +86,16 @@ class Explain(_Section):
     memory_mb: Annotated[int, Field(ge=1)] = 256  # hybrid rows a worker
     partitions: Annotated[int, Field(ge=1)] | None = None
     shards: Annotated[int, Field(ge=1, le=10_000)] | None = None  # parts that are committed one by one
+    groups: dict[Name, Names] | None = None  # features that are one player together
+
+    @classmethod
+    def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
+        problems, groups = super()._cross_problems(data), data.get("groups")
+        if isinstance(groups, dict):
+            named = {name: names_of(members) for name, members in groups.items()}
+            given = {name: members for name, members in named.items() if isinstance(members, tuple)}
+            problems += [("groups", problem) for problem in group_problems(given, None)]
+        return problems
 
 
 class Output(_Section):
@@ -203,6 +129,7 @@ class Summary(_Section):
     """The aggregates: always overall, and by these segments."""
 
     by: Groups = ()
+    dependence: Annotated[int, Field(ge=2, le=100)] | None = None  # bins of each feature's curve
 
 
 class Reasons(_Section):
@@ -223,7 +150,7 @@ class Spark(_Section):
     """Settings for a session that the command line makes; a session that exists keeps its own."""
 
     master: Name | None = None
-    conf: Scalars = {}
+    conf: Scalars = Field(default_factory=dict)
 
 
 class RunConfig(_Section):
@@ -231,6 +158,7 @@ class RunConfig(_Section):
 
     applicants: Applicants
     reference: Reference = Reference()
+    references: dict[Name, Reference] | None = None  # several, by name
     model: Model
     explain: Explain = Explain()
     output: Output
@@ -248,12 +176,26 @@ class RunConfig(_Section):
             problems.append(
                 ("reasons", "need every row's own values, which audit: aggregates does without; remove one")
             )
+        summary = data.get("summary")
+        if isinstance(summary, dict) and summary.get("dependence") is not None and output.get("layout") == "long":
+            problems.append(("output", "layout: long has no room for summary.dependence's bins; set layout: wide"))
+        problems += reference_problems(data)
+        references = data.get("references")
+        if explain.get("audit") == "aggregates" and isinstance(references, dict) and len(references) > 1:
+            problems.append(("references", "audit: aggregates takes one reference a run; keep one"))
         return problems
+
+    @property
+    def populations(self) -> tuple[Reference, ...]:
+        """The references by their names, the first one first; what the section `reasons` says of scores filled in."""
+        named = self.references or {self.reference.name: self.reference}
+        return tuple(one.completed(name, self.reasons) for name, one in named.items())
 
     @property
     def uses_delta(self) -> bool:
         """Whether any table is read or written as Delta."""
-        return "delta" in (self.output.format, self.applicants.resolved_format, self.reference.resolved_format)
+        sources = (self.applicants, *self.populations)
+        return "delta" in (self.output.format, *(one.resolved_format for one in sources))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -179,8 +179,10 @@ def _refined(
 def _linear(setting: Setting) -> ControlVariate:
     pilot, standardise = setting.pilot, Standardiser.of(setting.numbers)
     scaled = standardise(setting.numbers)
-    slopes = pilot_slopes(pilot.pairs, pilot.answers, scaled[pilot.positions], scaled)
-    return ControlVariate(LinearControl(standardise, slopes, scaled, setting.weights), setting.encoder)
+    game = setting.sampler.game
+    slopes = pilot_slopes(game, pilot.pairs, pilot.answers, scaled[pilot.positions], scaled)
+    control = LinearControl(standardise, slopes, scaled, setting.weights, game.players)
+    return ControlVariate(control, setting.encoder)
 
 
 def _bought(setting: Setting, population: Rows | None, n_hybrids: int) -> ControlVariate | str:
@@ -208,7 +210,8 @@ def _bought(setting: Setting, population: Rows | None, n_hybrids: int) -> Contro
 def _pilot_hybrids(setting: Setting, pilot: Pilot) -> Hybrids:
     """Return the hybrid rows of the pilot's pairs and what the model said of them."""
     index, members = pilot.pairs.draw(slice(None), slice(None))
-    numbers = mix_numbers(setting.numbers[pilot.positions], setting.numbers[index], members)
+    on = setting.sampler.game.spread(members)
+    numbers = mix_numbers(setting.numbers[pilot.positions], setting.numbers[index], on)
     sums, differences = pilot.answers.sums, pilot.differences
     if sums is None:
         sums = np.full(differences.shape, np.nan)
@@ -224,6 +227,7 @@ def _fit(setting: Setting, hybrids: Hybrids) -> ControlVariate:
         weights=setting.weights,
         settings=default_settings(len(hybrids.numbers)),
         seed=setting.sampler.seed,
+        players=setting.sampler.game.players,
     )
     return ControlVariate(surrogate, setting.encoder)
 

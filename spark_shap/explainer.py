@@ -8,7 +8,7 @@ import numpy as np
 
 from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.reasons import reason_spec
-from spark_shap.backgrounds import background_from_spark, names_of, plan_on_spark, population_rows, split_weights
+from spark_shap.backgrounds import given_background, names_of, plan_on_spark, population_rows
 from spark_shap.dataframes import is_spark_frame
 from spark_shap.errors import UsageError
 from spark_shap.explanation import Explanation, Interactions
@@ -22,7 +22,7 @@ from spark_shap.probe import probe_rows
 from spark_shap.reasons import Reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame
@@ -50,11 +50,10 @@ class Explainer:
         (B,) weights of the background rows, 0 or more, or the name of a background column that holds
         them (which then is no feature).
     background_size
-        For a Spark background: how many rows to take (1,000 by default), chosen by the hash of their
-        content or key, so that the choice does not depend on partitions; or ``"all"``, which linear and tree
-        models fold on the workers, whatever its size, and other models bring to the driver.
+        For a Spark background: how many rows to take (1,000 by default), chosen by the hash of their content or key;
+        or ``"all"``, which linear and tree models fold on the workers, and other models bring to the driver.
     background_key
-        For a Spark background: key columns for that choice; they are no features.
+        Its key columns, for that choice; they are no features.
     n_evaluations
         Model evaluations a row, at most.
     tolerance
@@ -62,12 +61,11 @@ class Explainer:
         prediction less the base value, as ``"2%"``. Rows then take as many evaluations as they need, within
         `n_evaluations`.
     surrogate_evaluations
-        Model evaluations spent here, once, on a surrogate that lowers the error of every row; None for a number
-        that suits most models (20,000). With 0 small trees or a line are fitted to the pilot's 6,000 answers, which
-        are asked anyway.
+        Model evaluations spent here, once, on a surrogate that lowers the error of every row; None for 20,000. With 0
+        small trees or a line are fitted to the pilot's 6,000 answers, which are asked anyway.
     surrogate_pairs
-        Where the output is a probability the surrogate may have a finer part, whose own values are sampled at no
-        cost in model evaluations: so many pairs for each pair of the model. 0: none; 8 suits slow models.
+        Where the output is a probability the surrogate may have a finer part, sampled at no cost in model
+        evaluations: so many pairs for each pair of the model. 0: none; 8 suits slow models.
     population
         Rows like those that will be explained, to fit the surrogate on: any number of rows with the
         background's columns. The background's own rows by default. It can only lower errors, not bias values.
@@ -78,14 +76,16 @@ class Explainer:
     method
         ``"auto"``, ``"sampling"``, ``"exact"``, ``"linear"`` or ``"tree"``. A method that cannot do
         the job is an error.
-    feature_names
-        Names of an array's columns.
-    output_names
-        Names of the outputs of a function.
+    feature_names, output_names
+        Names of an array's columns, and of the outputs of a function.
     memory_mb
         Megabytes of hybrid rows a worker may hold.
     reasons
         What is to be said of each row, see `Reasons`; rows whose reasons are not stable take more evaluations.
+    groups
+        Features that are one player together, by the group's name: they are masked as one, and the group has one
+        value, its Shapley value in the game of the groups and the other features. `Explanation.summed` adds values
+        up instead.
 
     Raises
     ------
@@ -113,25 +113,24 @@ class Explainer:
         output_names: Sequence[str] | None = None,
         memory_mb: int = 256,
         reasons: Reasons | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         options = Options(
-            method, n_evaluations, seed, memory_mb, tolerance, surrogate_evaluations, surrogate_pairs, reasons=reasons
+            method,
+            n_evaluations,
+            seed,
+            memory_mb,
+            tolerance,
+            surrogate_evaluations,
+            surrogate_pairs,
+            reasons=reasons,
+            groups=None if groups is None else {name: names_of(members) for name, members in groups.items()},
         )
-        names = None if output_names is None else names_of(output_names)
-        on_spark = is_spark_frame(background)
-        if not on_spark and (background_size is not None or background_key is not None):
-            raise UsageError(
-                "background_size, background_key: they choose rows of a Spark background, and this is none"
-            )
         if feature_names is not None and not isinstance(background, np.ndarray):
             raise UsageError("feature_names: they name an array's columns; this background has names of its own")
-        predictor = as_predictor(model, output_space, names)
-        whole = None
-        if on_spark:
-            size = 1000 if background_size is None else background_size
-            background, weights, whole = background_from_spark(background, background_key, size, weights, int(seed))
-        elif isinstance(weights, str):
-            background, weights = split_weights(background, weights)
+        predictor = as_predictor(model, output_space, None if output_names is None else names_of(output_names))
+        choice = (background_key, background_size)
+        background, weights, whole = given_background(background, weights, choice, int(seed))
         rows = background_rows(background, feature_names)
         alike = None if population is None else population_rows(population, rows)
         prepared = prepare(predictor, rows, weights, model=model, options=options, population=alike, whole=whole)
@@ -250,10 +249,9 @@ class Explainer:
         Returns
         -------
         DataFrame
-            One line a row and output: key columns, output, prediction, base_value, shap_values (a struct
-            of features), std_errors, n_evaluations, converged, additivity_gap, kept columns, and error:
-            null, or why the row could not be explained. Write it before you sort or filter it: every
-            evaluation of the plan explains the rows again.
+            One line a row and output: key columns, output, prediction, base_value, shap_values (a struct of features),
+            std_errors, n_evaluations, converged, additivity_gap, kept columns, and error: null, or why there are no
+            values. Write it before you sort or filter it: every evaluation explains the rows again.
         """
         from spark_shap.engine.explain import explain_frame
         from spark_shap.engine.worker import Columns

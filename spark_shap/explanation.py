@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,11 @@ import numpy as np
 from spark_shap.audit.reasons import reasons_frame
 from spark_shap.core.student import student_quantile
 from spark_shap.errors import MissingDependencyError, UsageError
+from spark_shap.options import grouping_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -54,6 +57,8 @@ class Explanation:
         How they are named.
     degrees_of_freedom
         Of the standard errors, of their shape, infinite where a value is exact; None where all are.
+    own_columns
+        Where the column of each feature stands in `data`; None for a group of columns.
     """
 
     values: NDArray[np.float64]
@@ -71,6 +76,7 @@ class Explanation:
     ranking: Ranking | None = None
     reason_spec: ReasonSpec | None = None
     degrees_of_freedom: NDArray[np.float64] | None = None
+    own_columns: tuple[int | None, ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -150,10 +156,68 @@ class Explanation:
         return shap.Explanation(
             values=self.values,
             base_values=self.base_values,
-            data=np.asarray(self.data),
+            data=self._shown(),
             error_std=self.std_errors,
             feature_names=list(self.feature_names),
             output_names=list(self.output_names) if self.values.ndim == 3 else None,
+        )
+
+    def _shown(self) -> NDArray[Any]:
+        """Return (n, M) the features' values; a group has none to show."""
+        data = np.asarray(self.data)
+        if self.own_columns is None or None not in self.own_columns:
+            return data
+        shown = np.full(self.values.shape[:2], None, dtype=object)
+        for feature, place in enumerate(self.own_columns):
+            if place is not None:
+                shown[:, feature] = data[:, place]
+        return shown
+
+    def summed(self, groups: Mapping[str, Sequence[str]]) -> Explanation:
+        """Return the sums of features' values, by group; other features as they are.
+
+        A sum shares out what its members got as players of their own. It is not the Shapley value of the group as one
+        player, which ``Explainer(groups=...)`` gives: the two differ where members interact with other features.
+
+        Parameters
+        ----------
+        groups
+            Names of groups, each with its features.
+
+        Returns
+        -------
+        Explanation
+            `std_errors` are upper bounds: the sum of the members' (their covariances are not kept), with the least of
+            their degrees of freedom. No reasons.
+
+        Raises
+        ------
+        UsageError
+            The groups are none of these features.
+        """
+        players, names = grouping_of(groups, self.feature_names)
+        if players is None:
+            return self
+        values, std_errors = (
+            players.sums(part if part.ndim == 3 else part[..., None]).reshape(len(part), len(names), *part.shape[2:])
+            for part in (self.values, self.std_errors)
+        )
+        degrees = self.degrees_of_freedom
+        if degrees is not None:
+            members = [players.of_column == place for place in range(len(names))]
+            degrees = np.stack([degrees[:, one].min(axis=1) for one in members], axis=1)
+        own = self.own_columns or tuple(range(len(self.feature_names)))
+        places = dict(zip(self.feature_names, own, strict=True))
+        return replace(
+            self,
+            values=values,
+            std_errors=std_errors,
+            feature_names=names,
+            method_reason=f"{self.method_reason}; sums over {', '.join(groups)}",
+            ranking=None,
+            reason_spec=None,
+            degrees_of_freedom=degrees,
+            own_columns=tuple(places.get(name) for name in names),
         )
 
 

@@ -10,7 +10,22 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Day", "Groups", "Limit", "Name", "Names", "Report", "Scalars", "Size", "Tolerance", "names_of"]
+__all__ = [
+    "Day",
+    "Groups",
+    "Limit",
+    "Name",
+    "Names",
+    "Report",
+    "Scalars",
+    "Size",
+    "Tolerance",
+    "Values",
+    "names_of",
+]
+
+
+Scalar = str | int | float | bool | date
 
 
 def names_of(value: Any) -> Any:
@@ -61,6 +76,14 @@ def scalars_of(value: Any) -> dict[str, str | int | float | bool]:
     raise PydanticCustomError("scalars", "must hold Spark keys with one value each: spark.executor.memory: 4g")
 
 
+def values_of(value: Any) -> dict[str, Scalar]:
+    """Read a row: a value for each feature, null for a missing one."""
+    row: dict[Any, Any] = value if isinstance(value, dict) else {None: value}
+    if row and all(isinstance(key, str) and (item is None or isinstance(item, Scalar)) for key, item in row.items()):
+        return row
+    raise PydanticCustomError("values", "must hold features with one value each, null for a missing one: age: 40")
+
+
 def tolerance_of(value: Any) -> float | str:
     """Read a standard error: a positive number, or a percentage."""
     share = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", value) if isinstance(value, str) else None
@@ -87,3 +110,4 @@ Limit = Annotated[int | float, BeforeValidator(limit_of)]
 Scalars = Annotated[dict[str, str | int | float | bool], BeforeValidator(scalars_of)]
 Report = Annotated[bool | str, BeforeValidator(report_of)]
 Tolerance = Annotated[float | str, BeforeValidator(tolerance_of)]
+Values = Annotated[dict[str, Scalar | None], BeforeValidator(values_of)]

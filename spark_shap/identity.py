@@ -14,8 +14,10 @@ from spark_shap.dataframes import column
 from spark_shap.engine.door import census
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spark_shap.backgrounds import SparkBackground
-    from spark_shap.intake import Inputs
+    from spark_shap.intake import Compared, Inputs
     from spark_shap.io.runs import RunRecord
     from spark_shap.prepare import Prepared
 
@@ -49,6 +51,13 @@ def background_identity(
     return digest, float(frame.agg({whole.weight: "sum"}).first()[0])  # type: ignore[index]  # an aggregate has a row
 
 
+def references_fingerprint(compared: Sequence[Compared]) -> str | list[tuple[str, str]]:
+    """Return what identifies the references: one by its rows; several by their names too, which stand in the tables."""
+    if len(compared) == 1:
+        return compared[0].fingerprint
+    return [(one.reference.name, one.fingerprint) for one in compared]
+
+
 def _background_fingerprint(background: Any, weights: Any) -> str:
     import pandas as pd
 
@@ -68,16 +77,18 @@ def run_identifier(config: RunConfig, inputs: Inputs) -> str:
         "key": inputs.columns.key,
         "keep": inputs.columns.keep,
         "model": inputs.model.fingerprint,
-        "reference": inputs.reference_fingerprint,
+        "reference": references_fingerprint(inputs.compared),
         "features": inputs.prepared.feature_names,
         "outputs": inputs.prepared.output_names,
         "output_space": inputs.prepared.output_space,
         "explain": {name: settings["explain"][name] for name in _EXPLAIN_KEYS},
-        "summary": settings["summary"],
+        "summary": {name: value for name, value in settings["summary"].items() if value is not None},
         "weight": settings["applicants"]["weight"],
         "layout": settings["output"]["layout"],
         "version": spark_shap.__version__,
     }
+    if settings["explain"]["groups"]:
+        what["groups"] = settings["explain"]["groups"]
     if settings["reasons"] is not None:
         codes = None if inputs.codes is None else inputs.codes.sha256
         what["reasons"] = {**settings["reasons"], "codes": codes}
@@ -89,10 +100,16 @@ def what_changed(before: RunRecord, now: RunRecord) -> list[str]:
     parts = {
         "the applicants": (_content(before.input_version), _content(now.input_version)),
         "the model": (before.model_fingerprint, now.model_fingerprint),
-        "the reference": (before.reference_fingerprint, now.reference_fingerprint),
+        "the reference": (_fingerprints(before), _fingerprints(now)),
         "the features": (before.feature_names, now.feature_names),
     }
     return [name for name, (one, other) in parts.items() if one != other]
+
+
+def _fingerprints(record: RunRecord) -> list[str]:
+    if record.references is None:
+        return [record.reference_fingerprint]
+    return [one["fingerprint"] for one in json.loads(record.references)]
 
 
 def _content(version: str | None) -> str:

@@ -44,7 +44,7 @@ def explain_rows(prepared: Prepared, X: Any, key: Any, codes: CodeMap | None = N
         _one(prepared, np.concatenate([part.std_errors for part in found])),
         _one(prepared, np.broadcast_to(prepared.base_values, predictions.shape)),
         _one(prepared, predictions),
-        _features(X, prepared.feature_names),
+        _features(X, prepared.column_names),
         prepared.feature_names,
         prepared.output_names,
         np.concatenate([part.n_evaluations for part in found]),
@@ -55,6 +55,7 @@ def explain_rows(prepared: Prepared, X: Any, key: Any, codes: CodeMap | None = N
         Ranking(*(np.concatenate(parts) for parts in zip(*rankings, strict=True))) if rankings else None,
         spec,
         _one(prepared, np.concatenate(degrees)) if degrees else None,
+        prepared.own_columns,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.lightening import lighten
-from spark_shap.backgrounds import SparkBackground, population_rows
+from spark_shap.backgrounds import population_rows
 from spark_shap.choice import choose
 from spark_shap.core.accelerate import load_kernels
 from spark_shap.core.audit_plan import AuditPlan, AuditTargets
@@ -22,10 +23,12 @@ from spark_shap.engine.reasons import check_reasons
 from spark_shap.engine.session import parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
-from spark_shap.errors import InputError
+from spark_shap.errors import ConfigError, InputError
+from spark_shap.groups import group_problems
 from spark_shap.identity import background_identity
-from spark_shap.io.references import background_of, collect_columns, sample_by_hash
-from spark_shap.io.sources import read_source, require_columns, require_weights, source_version, where_rows
+from spark_shap.io.references import collect_columns, sample_by_hash
+from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
+from spark_shap.models.bins import fit_bins
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.loading import LoadedModel, load_model
@@ -33,27 +36,37 @@ from spark_shap.models.predictor import as_predictor
 from spark_shap.models.scoring import refused_rows
 from spark_shap.options import Options
 from spark_shap.plan import Plan, make_plan
+from spark_shap.populations import POPULATION_ROWS, Drawing, Drawn, Scorer, draw, open_reference
 from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
 from spark_shap.reasons import Reasons
 from spark_shap.redaction import redact_text
+from spark_shap.roles import check_key_types, check_names, features_of, kept_columns
+from spark_shap.schema import REFERENCE, TOP4_AGREEMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pyarrow as pa
+    import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_shap.audit.codes import CodeMap
-    from spark_shap.config import Applicants, Reference, RunConfig
+    from spark_shap.config import RunConfig
+    from spark_shap.models.predictor import Predictor
+    from spark_shap.references import Reference
 
-__all__ = ["Inputs", "read_inputs"]
+__all__ = ["Compared", "Inputs", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
-_BACKGROUND_ROWS = 1000
-_POPULATION_ROWS = 5000  # applicants that a surrogate is fitted on
-_NO_KEYS = frozenset({"float", "double", "binary", "array", "map", "struct", "variant"})
+
+
+class Compared(NamedTuple):
+    """A reference as it is used: its rows, their fingerprint and sum of weights, and the method against it."""
+
+    reference: Reference
+    drawn: Drawn
+    prepared: Prepared
+    fingerprint: str
+    weight: float
 
 
 class Inputs(NamedTuple):
@@ -63,12 +76,11 @@ class Inputs(NamedTuple):
     applicants: DataFrame
     columns: Columns
     census: Census
-    prepared: Prepared
+    prepared: Prepared  # with the other references' in it
     carrier: Carrier
     audit: AuditPlan | None
     codes: CodeMap | None
-    reference_fingerprint: str
-    reference_weight: float
+    compared: tuple[Compared, ...]
     plan: Plan
     version: int | None = None  # of the applicants' Delta table
 
@@ -97,58 +109,75 @@ class _Source(NamedTuple):
     """The rows to explain and those to compare with, and which columns are what."""
 
     frame: DataFrame
-    reference: DataFrame
+    references: list[DataFrame]
     features: list[str]
     columns: Columns
     version: int | None
 
 
 def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
-    """Open the applicants and the reference, and check their columns."""
+    """Open the applicants and the references, and check their columns."""
     applicants = config.applicants
     version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
-    frame = _read(spark, applicants, version)
-    keep = _kept(config)
+    frame = read_source(
+        spark,
+        path=applicants.path,
+        table=applicants.table,
+        format=applicants.resolved_format,
+        where=applicants.where,
+        version=version,
+    )
+    keep = kept_columns(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
-    reference = _reference(spark, config, frame)
-    features = _features(config, model, frame, reference, keep)
+    references = [open_reference(spark, one, frame) for one in config.populations]
+    features = features_of(config, model, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
+    problems = group_problems(config.explain.groups or {}, features)
+    if problems:
+        raise ConfigError([f"explain.groups.{problem}" for problem in problems])
     columns = Columns(applicants.key, keep)
     check_columns(frame.columns, columns, features)
+    taken = [name for name in (*applicants.key, *keep) if name.casefold() in (REFERENCE, TOP4_AGREEMENT)]
+    if taken and len(references) > 1:
+        raise InputError(f"key, keep: {taken[0]!r} is a column of the output where references are several; rename it")
     wanted = list(dict.fromkeys([*applicants.key, *keep, *features]))
-    _check_names(wanted)
-    _check_key_types(frame, applicants.key)
+    check_names(wanted)
+    check_key_types(frame, applicants.key)
     frame = frame.select(*(column(frame, name) for name in wanted))
     if applicants.weight is not None:
         require_weights(frame, applicants.weight, what="applicants")
-    return _Source(frame, reference, features, columns, version)
+    return _Source(frame, references, features, columns, version)
 
 
 def _checked(
     spark: SparkSession, config: RunConfig, loaded: LoadedModel, source: _Source, pool: ThreadPoolExecutor
 ) -> Inputs:
-    """Count the rows, prepare the method and plan the run."""
-    frame, reference, features, columns, version = source
+    """Count the rows, prepare the methods and plan the run."""
+    frame, _, _, columns, version = source
     counting = pool.submit(census, frame, columns.key)
-    table, alike = _collect(pool, config, frame, reference, features)
-    background, weights = background_of(table, features, config.reference.weight)
+    predictor = as_predictor(loaded.model, config.explain.output_space, config.model.output_names)
+    references, alike = _draw(config, source, predictor, pool)
     found = counting.result()
-    drawn = frame_from_arrow(alike)
-    whole = _whole(config, reference, features)
-    given = _Given(background, weights, drawn, found.n_rows, whole)
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    background, weights, prepared = _prepare(config, loaded.model, given)
-    audit = None
+    given = _Given(loaded.model, predictor, alike, found.n_rows)
+    compared = [_compare(config, *one, given) for one in references]
+    prepared, audit = compared[0].prepared, None
     if config.explain.audit == "aggregates":
         target = config.explain.target_error
-        alike_rows = population_rows(drawn, prepared.sample)
+        alike_rows = population_rows(alike, prepared.sample)
         prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
     prepared, codes = with_codes(prepared)
+    if len(compared) > 1:
+        others = (replace(one.prepared, shows_values=prepared.shows_values) for one in compared[1:])
+        prepared = replace(prepared, others=tuple(others))
+    if config.summary.dependence is not None:
+        values = population_rows(alike, prepared.sample)
+        prepared = replace(prepared, bins=fit_bins(values, prepared.own_columns, config.summary.dependence))
     if config.reasons is not None:
         check_reasons(spark, spark_schema(frame, prepared, columns), columns.key, config.reasons.where)
     carrier = ship(spark, dumps(prepared))
     warming.result()
-    probe = probe_on_workers(spark, carrier, drawn.head(_PROBE_ROWS))
+    probe = probe_on_workers(spark, carrier, alike.head(_PROBE_ROWS))
     plan = make_plan(
         prepared,
         probe,
@@ -157,116 +186,34 @@ def _checked(
         partitions=config.explain.partitions,
         shards=config.explain.shards,
     )
-    fingerprint, total = background_identity(whole, prepared, background, weights)
-    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, fingerprint, total, plan, version)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, version)
 
 
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse names that differ only in case: Spark takes them for one column."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            raise InputError(f"applicants: the columns {other!r} and {name!r} differ only in case; rename one of them")
-
-
-def _check_key_types(frame: DataFrame, key: Sequence[str]) -> None:
-    types = dict(frame.dtypes)
-    for name in key:
-        if types[name].split("<")[0] in _NO_KEYS:
-            raise InputError(
-                f"applicants: key column {name!r} has type {types[name]}, which is no safe key; use integers, strings, "
-                "booleans, dates, timestamps or decimals"
-            )
-
-
-def _kept(config: RunConfig) -> tuple[str, ...]:
-    """Return columns to carry along: those asked for, the segments, the weight."""
-    segments = [name for group in config.summary.by for name in group]
-    weight = [config.applicants.weight] if config.applicants.weight else []
-    key = set(config.applicants.key)
-    return tuple(name for name in dict.fromkeys([*config.applicants.keep, *segments, *weight]) if name not in key)
-
-
-def _reference(spark: SparkSession, config: RunConfig, applicants: DataFrame) -> DataFrame:
-    reference = config.reference
-    if reference.path is None and reference.table is None:
-        frame = applicants
-        if reference.where is not None:
-            frame = where_rows(applicants, reference.where, place="reference: the applicants")
-    else:
-        frame = _read(spark, reference)
-    return frame
-
-
-def _collect(
-    pool: ThreadPoolExecutor, config: RunConfig, applicants: DataFrame, reference: DataFrame, features: Sequence[str]
-) -> tuple[pa.Table, pa.Table]:
-    """Return the rows of the reference, and applicants drawn by the hash of their keys."""
-    key, size, seed = config.applicants.key, config.reference.size, config.explain.seed
-    own = config.reference.path is None and config.reference.table is None and config.reference.where is None
-    if own and size != "all" and config.reference.weight is None:
-        # A larger sample begins with the rows of a smaller one.
-        both = sample_by_hash(applicants, key=key, size=max(size, _POPULATION_ROWS), seed=seed)
-        table = collect_columns(both, features)
-        return table.slice(0, size), table.slice(0, _POPULATION_ROWS)
-    drawn = sample_by_hash(applicants, key=key, size=_POPULATION_ROWS, seed=seed)
-    drawing = pool.submit(collect_columns, drawn, features)
-    keyed = all(name in reference.columns for name in key)
-    # All of it is folded where it is, or brought here later: a sample shows its types.
-    size = _BACKGROUND_ROWS if size == "all" else size
-    taken = sample_by_hash(reference, key=key if keyed else None, size=size, seed=seed)
-    return collect_columns(taken, features, config.reference.weight), drawing.result()
-
-
-def _read(spark: SparkSession, source: Applicants | Reference, version: int | None = None) -> DataFrame:
-    return read_source(
-        spark,
-        path=source.path,
-        table=source.table,
-        format=source.resolved_format,
-        where=source.where,
-        version=version,
-    )
-
-
-def _features(
-    config: RunConfig, model: Any, applicants: DataFrame, reference: DataFrame, keep: Sequence[str]
-) -> list[str]:
-    """Return the features: as configured, else as the model says, else all columns with no other role."""
-    if config.applicants.features is not None:
-        return list(config.applicants.features)
-    known = getattr(model, "feature_names_in_", None)
-    if known is not None:
-        return [str(name) for name in known]
-    roles = {*config.applicants.key, *keep, config.reference.weight}
-    return [name for name in reference.columns if name in applicants.columns and name not in roles]
+def _draw(
+    config: RunConfig, source: _Source, predictor: Predictor, pool: ThreadPoolExecutor
+) -> tuple[list[tuple[Reference, Drawn]], pd.DataFrame]:
+    """Return the references with their rows, and applicants drawn by the hash of their keys."""
+    key, seed = config.applicants.key, config.explain.seed
+    rows = sample_by_hash(source.frame, key=key, size=POPULATION_ROWS, seed=seed)
+    drawing = pool.submit(collect_columns, rows, source.features)
+    scorer = Scorer(predictor, config.explain.memory_mb)
+    how = Drawing(key, tuple(source.features), seed, scorer, drawing.result, config.references is not None)
+    found = [(one, draw(one, frame, how)) for one, frame in zip(config.populations, source.references, strict=True)]
+    return found, frame_from_arrow(drawing.result())
 
 
 class _Given(NamedTuple):
-    """What a method is prepared from."""
+    """What a method is prepared from beside its background: the model, applicants like those to explain, how many."""
 
-    background: Any
-    weights: Any
-    drawn: Any
+    model: Any
+    predictor: Predictor
+    drawn: pd.DataFrame
     n_rows: int
-    whole: SparkBackground | None
 
 
-def _whole(config: RunConfig, reference: DataFrame, features: Sequence[str]) -> SparkBackground | None:
-    """Return the reference as it is on Spark, where all of it is asked for."""
-    if config.reference.size != "all":
-        return None
-    key = config.applicants.key
-    keyed = key if all(name in reference.columns for name in key) else None
-    return SparkBackground(reference, keyed, tuple(features), config.reference.weight, config.explain.seed)
-
-
-def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Prepared]:
-    """Return the background as it is used, its weights, and the method."""
-    background, weights, whole = given.background, given.weights, given.whole
-    explain, reference = config.explain, config.reference
-    options = Options(
+def _options(config: RunConfig) -> Options:
+    explain = config.explain
+    return Options(
         explain.method,
         explain.n_evaluations,
         explain.seed,
@@ -276,15 +223,21 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         explain.surrogate_pairs,
         explain.audit,
         None if config.reasons is None else Reasons(**config.reasons.model_dump(exclude={"where"})),
+        explain.groups,
     )
-    predictor = as_predictor(model, explain.output_space, config.model.output_names)
+
+
+def _compare(config: RunConfig, reference: Reference, drawn: Drawn, given: _Given) -> Compared:
+    """Return a reference with the method against it, its rows as they are used."""
+    options, predictor = _options(config), given.predictor
+    background, weights, whole = drawn.background, drawn.weights, drawn.whole
     rows = background_rows(background)
-    if whole is not None and choose(model, predictor, rows.layout, whole.n_rows, options).reading is None:
+    if whole is not None and choose(given.model, predictor, rows.layout, whole.n_rows, options).reading is None:
         background, weights = whole.rows(None)
         rows, whole = background_rows(background), None
-    if reference.path is None and reference.table is None:
+    if reference.is_of_applicants:
         # A sample of the applicants may hold some of those that will be rejected.
-        refused = refused_rows(predictor, rows, block_rows(Background(rows), explain.memory_mb))
+        refused = refused_rows(predictor, rows, block_rows(Background(rows), options.memory_mb))
         if refused:
             first = refused[min(refused)]
             _log.warning(
@@ -297,10 +250,12 @@ def _prepare(config: RunConfig, model: Any, given: _Given) -> tuple[Any, Any, Pr
         predictor,
         rows,
         weights,
-        model=model,
+        model=given.model,
         options=options,
         population=population_rows(given.drawn, rows),
         n_rows=given.n_rows,
         whole=whole,
     )
-    return background, weights, prepared
+    prepared = replace(prepared, reference=reference.name)
+    used = drawn._replace(background=background, weights=weights, whole=whole)
+    return Compared(reference, used, prepared, *background_identity(whole, prepared, background, weights))

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from spark_shap.core.players import Players
 from spark_shap.core.precision import Tolerance
-from spark_shap.errors import MethodError
+from spark_shap.errors import MethodError, UsageError
+from spark_shap.groups import group_problems
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from spark_shap.reasons import Reasons
 
-__all__ = ["AUDITS", "METHODS", "MethodName", "Options", "parse_tolerance"]
+__all__ = ["AUDITS", "METHODS", "MethodName", "Options", "grouping_of", "parse_tolerance"]
 
 MethodName = Literal["auto", "sampling", "exact", "linear", "tree"]
 METHODS: tuple[str, ...] = get_args(MethodName)
@@ -48,6 +52,8 @@ class Options:
         ``"rows"`` when every row's values matter, ``"aggregates"`` when only the summary does.
     reasons
         What is to be said of each row, or None.
+    groups
+        Features that are one player together, by the group's name; None for none.
     """
 
     method: str = "auto"
@@ -59,6 +65,7 @@ class Options:
     surrogate_pairs: int = 4
     audit: str = "rows"
     reasons: Reasons | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -103,3 +110,24 @@ def parse_tolerance(value: float | str | None) -> Tolerance | None:
         f"tolerance: {value!r} is neither a positive number, in units of the output, nor a percentage such as '2%', a "
         "share of the row's prediction less the base value"
     )
+
+
+def grouping_of(
+    groups: Mapping[str, Sequence[str]] | None, features: Sequence[str]
+) -> tuple[Players | None, tuple[str, ...]]:
+    """Return which player each feature is, and the players' names: a group stands where its first feature stood.
+
+    Raises
+    ------
+    UsageError
+        The groups are none of these features, with every problem.
+    """
+    if not groups:
+        return None, tuple(features)
+    problems = group_problems(groups, features)
+    if problems:
+        raise UsageError("\n".join(f"groups.{problem}" for problem in problems))
+    owner = {member: name for name, members in groups.items() for member in members}
+    number: dict[str, int] = {}
+    of_column = np.array([number.setdefault(owner.get(name, name), len(number)) for name in features])
+    return Players(of_column), tuple(number)

@@ -28,7 +28,7 @@ __all__ = ["apply_overrides", "custom_error", "problem_lines", "raised_again", "
 
 # Below this path keys hold dots themselves: spark.conf.spark.executor.memory is one key of spark.conf.
 _DOTTED_KEYS = ("spark", "conf")
-_OWN_KINDS = {"as_of", "size", "limit", "report", "scalars", "together", "tolerance"}
+_OWN_KINDS = {"as_of", "size", "limit", "report", "scalars", "values", "together", "tolerance"}
 
 
 class _Loader(yaml.SafeLoader):

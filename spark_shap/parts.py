@@ -99,7 +99,12 @@ def make_parts(spark: SparkSession, job: Job, there: Mapping[int, Shard]) -> dic
 def read_back(spark: SparkSession, job: Job, shards: Mapping[int, Shard]) -> DataFrame:
     """Return what is committed of the run's attributions, as wide rows."""
     prepared, features = job.inputs.prepared, job.inputs.prepared.feature_names
-    own = optional_columns(surrogate_values=prepared.keeps_surrogate_values, ranking=prepared.rule is not None)
+    own = optional_columns(
+        surrogate_values=prepared.keeps_surrogate_values,
+        ranking=prepared.rule is not None,
+        references=bool(prepared.others),
+        bins=prepared.bins is not None,
+    )
     written = read_committed(
         spark, job.location, schema.ATTRIBUTIONS, job.run_id, shards, struct_fields=features, optional=own
     )
@@ -155,8 +160,9 @@ def _checked(spark: SparkSession, rows: DataFrame, part: int, job: Job, done: Ma
     written = read_table(
         spark, location, schema.ATTRIBUTIONS, job.run_id, shards=[name], struct_fields=prepared.feature_names
     )
-    lines = lines_per_row(job.config.output.layout, len(prepared.output_names), len(prepared.feature_names))
-    n_explained, n_evaluations = (total // lines for total in count_lines(written))
+    lines = lines_per_row(job.config.output.layout, prepared.lines_a_row, len(prepared.feature_names))
+    n_lines, n_evaluations = count_lines(written)
+    n_explained, n_evaluations = n_lines // lines, n_evaluations * len(prepared.references) // lines
     n_rows = job.n_good if job.n_shards == 1 and job.share == 1.0 else rows.count()
     if n_rows != n_explained:
         reject_missing(rows, written, n_rows - n_explained, name, job)

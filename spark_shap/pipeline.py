@@ -17,17 +17,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from spark_shap import schema
-from spark_shap.audit.reasons import reason_spec
-from spark_shap.engine.aggregate import summarize
+from spark_shap.aggregates import write_aggregates, write_reasons
 from spark_shap.engine.layout import lines_per_row
-from spark_shap.engine.quality import measure
-from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
 from spark_shap.io.location import Location
-from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, check_location, find_run, read_runs, write_run
+from spark_shap.io.places import check_location
+from spark_shap.io.runs import COMPLETE, FAILED, RunRecord, find_run, read_runs, write_run
 from spark_shap.io.samples import forget_sample
 from spark_shap.io.shards import (
     attempt_name,
@@ -39,7 +37,6 @@ from spark_shap.io.shards import (
 )
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.staging import remove_staged
-from spark_shap.io.tables import replace_run, tagged
 from spark_shap.job import Job
 from spark_shap.kept_sample import keep_sample
 from spark_shap.logs import RUN_ID
@@ -52,9 +49,8 @@ from spark_shap.reporting import report_after
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from spark_shap.audit.reasons import ReasonCounts
     from spark_shap.config import RunConfig
     from spark_shap.io.shards import Shard
     from spark_shap.plan import Plan
@@ -189,7 +185,8 @@ def _is_whole(
         there = read_committed(
             spark, location, schema.ATTRIBUTIONS, record.run_id, shards, struct_fields=record.feature_names
         )
-        lines = lines_per_row(layout, len(record.output_names), len(record.feature_names))
+        n_lines = len(record.output_names) * len(record.reference_names)
+        lines = lines_per_row(layout, n_lines, len(record.feature_names))
         return there.count() == record.rows_explained * lines
     except _UNREADABLE:
         return False
@@ -211,28 +208,22 @@ def _noting_failure(spark: SparkSession, job: Job, record: RunRecord) -> Iterato
 
 
 def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, Shard], clock: _Clock) -> RunRecord:
-    config, location, run_id = job.config, job.location, job.run_id
+    location, run_id = job.location, job.run_id
     shards = make_parts(spark, job, there)
     clock.mark("explain")
     written = read_back(spark, job, shards)
     parts = {part: one for part, one in shards.items() if part >= 0}
     n_wanted = sum(one.n_rows for one in parts.values())
     share = n_wanted / job.n_good if job.n_good else 1.0
-    draws = job.inputs.prepared.draws
-    folded = written if draws else written.drop(schema.STD_ERRORS)  # all 0, and half of what is read
-    table = summarize(folded, by=config.summary.by, weight=config.applicants.weight, sampled_share=share)
-    with ThreadPoolExecutor(2) as pool:  # small jobs that do not depend on each other
-        summing = pool.submit(replace_run, table, location, schema.SUMMARY, run_id)
-        sampling = pool.submit(keep_sample, spark, job, written, shards)
-        quality = measure(written, output=job.inputs.prepared.output_names[0], sampled=draws)
-        summing.result()
-        sampling.result()
+    folded = write_aggregates(written, job, share)
+    keep_sample(spark, job, written, shards)
     clock.mark("aggregate")
-    reasons = _write_reasons(written, job)
+    reasons = write_reasons(written, job)
     if reasons is not None:
         clock.mark("reasons")
     rejected = job.n_bad_keys + sum(one.n_rejected for one in parts.values())
-    record = completed(record, quality, Counts(quality.n_rows, rejected, job.n_good - n_wanted, reasons))
+    counts = Counts(folded.quality.n_rows, rejected, job.n_good - n_wanted, reasons)
+    record = replace(completed(record, folded.quality, counts), reference_agreement=folded.agreement)
     job.holder.check()
     remove_others(spark, location, run_id, shards)
     if job.n_shards > 1:
@@ -240,18 +231,6 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     write_run(spark, location, record)
     clock.mark("commit")
     return record
-
-
-def _write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
-    """Write the reasons of explained rows, where they are asked for, and count them."""
-    config, inputs = job.config.reasons, job.inputs
-    spec = reason_spec(inputs.prepared, inputs.codes)
-    if config is None or spec is None:
-        return None
-    rows = written if config.where is None else written.where(config.where)
-    table = reason_frame(rows, spec, key=inputs.columns.key)
-    replace_run(tagged(table, job.run_id), job.location, schema.REASONS, job.run_id)
-    return reason_counts(rows, spec)
 
 
 class _Clock:

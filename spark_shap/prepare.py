@@ -7,31 +7,29 @@ and is all that a worker needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spark_shap.choice import choose
 from spark_shap.closed_forms import closed_form
-from spark_shap.core.attribution import Attributions, Reference
+from spark_shap.core.attribution import Reference
 from spark_shap.core.game import Game
 from spark_shap.core.sampler import Sampler
 from spark_shap.core.strata import BackgroundStrata
 from spark_shap.errors import InputError, MethodError
 from spark_shap.models.frames import Background, Rows
 from spark_shap.models.scoring import score
-from spark_shap.options import Options, parse_tolerance
-from spark_shap.tuning import Forecast, tune
+from spark_shap.options import Options, grouping_of, parse_tolerance
+from spark_shap.prepared import Method, Prepared, WholeBackground
+from spark_shap.tuning import tune
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spark_shap.closed_forms import BackgroundFold
-    from spark_shap.core.interactions import InteractionValues
-    from spark_shap.core.ranking import RankRule
-    from spark_shap.models.frames import Layout
     from spark_shap.models.predictor import Predictor
+    from spark_shap.tuning import Forecast
 
 __all__ = ["Method", "Prepared", "WholeBackground", "block_rows", "normalise_weights", "prepare"]
 
@@ -40,122 +38,6 @@ _HYBRIDS = 20_000  # for a surrogate when the number of rows is not known
 _HYBRID_SHARE = 100  # evaluations of the rows for each of the surrogate's
 _HYBRID_RANGE = (4_000, 200_000)
 _SAMPLE_ROWS = 1024
-
-
-class Method(Protocol):
-    """What explains rows."""
-
-    @property
-    def game(self) -> Game:
-        """The model, and how it is called."""
-        ...
-
-    def explain(self, rows: Any, row_hashes: NDArray[np.uint64]) -> Attributions:
-        """Explain n rows with the hashes of their keys."""
-        ...
-
-    def interactions(self, rows: Any, row_hashes: NDArray[np.uint64]) -> InteractionValues:
-        """Return their pairwise interaction values."""
-        ...
-
-    def rows_in_memory(self, n_features: int) -> int:
-        """Return how many rows to explain in one go."""
-        ...
-
-
-class WholeBackground(Protocol):
-    """A background of any size that is elsewhere."""
-
-    @property
-    def n_rows(self) -> int:
-        """Its rows."""
-        ...
-
-    def fold(self, how: BackgroundFold) -> Any:
-        """Return the state of all rows, made where they are."""
-        ...
-
-    def collect(self) -> tuple[Rows, NDArray[np.float64] | None]:
-        """Return all rows, and their weights."""
-        ...
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A model, a background and a method, ready to explain rows.
-
-    Attributes
-    ----------
-    method
-        What explains.
-    method_name, method_reason
-        Which it is, and why it was chosen.
-    sample
-        A few background rows: what the model's input looks like.
-    n_background
-        Rows of the background.
-    base_values
-        (K,) weighted mean prediction of the background.
-    output_names, output_space
-        What is explained.
-    options
-        How.
-    forecast
-        What the pilot says of standard errors; None where nothing is sampled.
-    rule, shows_values
-        How reasons are found, or None; and whether explained rows carry the texts of their reasons' values.
-    """
-
-    method: Method
-    method_name: str
-    method_reason: str
-    sample: Rows
-    n_background: int
-    base_values: NDArray[np.float64]
-    output_names: tuple[str, ...]
-    output_space: str
-    options: Options
-    forecast: Forecast | None = None
-    rule: RankRule | None = None
-    shows_values: bool = False
-
-    @property
-    def layout(self) -> Layout:
-        """Names and dtypes of the features."""
-        return self.sample.layout
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the M features."""
-        return self.layout.names
-
-    @property
-    def draws(self) -> bool:
-        """Whether values may come from draws, which the hashes of the rows' keys seed."""
-        return isinstance(self.method, Sampler)
-
-    @property
-    def keeps_surrogate_values(self) -> bool:
-        """Whether explained rows carry the exact part of their values, which corrects aggregates for noise."""
-        return (
-            self.options.audit == "aggregates" and isinstance(self.method, Sampler) and self.method.control is not None
-        )
-
-    @property
-    def rows_in_memory(self) -> int:
-        """Rows to explain in one go."""
-        return self.method.rows_in_memory(len(self.feature_names))
-
-    def explain(self, rows: Rows, row_hashes: NDArray[np.uint64]) -> Attributions:
-        """Explain n rows with the hashes of their keys."""
-        found = self.method.explain(rows, row_hashes)
-        if self.rule is None or found.ranking is not None:
-            return found
-        return replace(found, ranking=self.rule.judge_exact(found.values, found.predictions))
-
-    def interactions(self, rows: Rows, row_hashes: NDArray[np.uint64]) -> InteractionValues:
-        """Return the pairwise interaction values of n rows with the hashes of their keys."""
-        return self.method.interactions(rows, row_hashes)
 
 
 def prepare(
@@ -204,7 +86,8 @@ def prepare(
         whole = None
     background = Background(rows)
     share = normalise_weights(weights, len(rows))
-    game = Game(predictor, background, 1, block_rows(background, options.memory_mb))
+    players, player_names = grouping_of(options.groups, rows.layout.names)
+    game = Game(predictor, background, 1, block_rows(background, options.memory_mb), players)
     predictions = score(predictor, rows, game.block_rows)
     n_outputs = predictions.shape[1]
     names = predictor.output_names or _default_names(n_outputs)
@@ -212,7 +95,7 @@ def prepare(
         raise MethodError(f"output_names: {', '.join(names)}: names must be unique")
     game = replace(game, predict=replace(predictor, output_names=names), n_outputs=n_outputs)
     base_values = share @ predictions
-    rule = None if options.reasons is None else options.reasons.rule(rows.layout.names, names, options.n_evaluations)
+    rule = None if options.reasons is None else options.reasons.rule(player_names, names, options.n_evaluations)
     name, reason = choice.name, choice.reason
     method: Method
     forecast: Forecast | None = None
@@ -250,6 +133,7 @@ def prepare(
         options,
         forecast,
         rule,
+        player_names=player_names,
     )
 
 

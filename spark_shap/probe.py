@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
     Parameters
     ----------
     prepared
-        The method.
+        The method, or several against as many references, whose times add up.
     frame
         Some applicants, with at least the features.
 
@@ -57,6 +58,18 @@ def probe_rows(prepared: Prepared, frame: pd.DataFrame) -> Probe:
     ModelError
         Every row fails in the model.
     """
+    found = [_probe(one, frame) for one in prepared.references]
+    return replace(
+        found[0],
+        row_seconds=sum(one.row_seconds for one in found),
+        surrogate_seconds=sum(one.surrogate_seconds for one in found),
+        n_evaluations=sum(one.n_evaluations for one in found),
+        std_error=max(one.std_error for one in found),
+    )
+
+
+def _probe(prepared: Prepared, frame: pd.DataFrame) -> Probe:
+    """Explain a few rows against one reference and time it."""
     rows, problems = conform(frame, prepared.layout)
     usable = np.setdiff1d(np.arange(len(rows)), np.fromiter(problems, dtype=np.intp, count=len(problems)))
     if not len(usable):
@@ -108,9 +121,9 @@ def _surrogate_seconds(prepared: Prepared, rows: Rows) -> float:
     method = prepared.method
     if not isinstance(method, Sampler) or method.control is None:
         return 0.0
-    n_pairs, n_features = pairs_within(method.n_evaluations), len(rows.columns)
-    bank = design_bank(n_features, n_pairs, method.ridge, method.seed)
-    players = np.ones((len(rows), n_features), dtype=bool)
+    n_pairs, n_players = pairs_within(method.n_evaluations), method.game.n_players(len(rows.columns))
+    bank = design_bank(n_players, n_pairs, method.ridge, method.seed)
+    players = np.ones((len(rows), n_players), dtype=bool)
     pairs = draw_pairs(bank, method.reference.strata, np.arange(len(rows), dtype=np.uint64), players=players)
     index, members = pairs.draw(slice(None), slice(None))
     start = perf_counter()

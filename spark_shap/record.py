@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from spark_shap.config import RunConfig, config_json
 from spark_shap.errors import RunError
 from spark_shap.io.runs import COMPLETE, STARTED, RunRecord
 from spark_shap.io.versions import package_versions
-from spark_shap.redaction import redact_text
+from spark_shap.redaction import redact_text, redact_texts
 
 if TYPE_CHECKING:
     from spark_shap.audit.reasons import ReasonCounts
@@ -31,7 +32,8 @@ class Counts(NamedTuple):
 
 def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: datetime) -> RunRecord:
     """Return the row of a run that is about to be made."""
-    prepared, reference = inputs.prepared, config.reference
+    prepared, first = inputs.prepared, inputs.compared[0]
+    reference = first.reference
     return RunRecord(
         run_id=run_id,
         status=STARTED,
@@ -43,9 +45,10 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         reference_name=reference.name,
         reference_predicate=None if reference.where is None else redact_text(reference.where),
         reference_as_of=reference.as_of,
-        reference_fingerprint=inputs.reference_fingerprint,
+        reference_fingerprint=first.fingerprint,
         reference_rows=prepared.n_background,
-        reference_weight=inputs.reference_weight,
+        reference_weight=first.weight,
+        references=_references(inputs),
         feature_names=prepared.feature_names,
         output_names=prepared.output_names,
         output_space=prepared.output_space,
@@ -61,6 +64,26 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         shards=inputs.plan.shards,
         **_of_codes(config, inputs),
     )
+
+
+def _references(inputs: Inputs) -> str:
+    """Return all references with their counts, as JSON."""
+    found = []
+    for one in inputs.compared:
+        reference, prepared = one.reference, one.prepared
+        asked = reference.model_dump(mode="json", exclude_none=True)
+        used = {
+            "fingerprint": one.fingerprint,
+            "rows": prepared.n_background,
+            "weight_sum": one.weight,
+            "rows_scored": one.drawn.scored,
+            "rows_found": one.drawn.found,
+            "base_values": dict(zip(prepared.output_names, prepared.base_values.tolist(), strict=True)),
+            "method": prepared.method_name,
+            "method_reason": prepared.method_reason,
+        }
+        found.append({**asked, **{name: value for name, value in used.items() if value is not None}})
+    return json.dumps(redact_texts(found), ensure_ascii=False)
 
 
 def _version(inputs: Inputs) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["is_secret", "redact", "redact_text"]
+__all__ = ["is_secret", "redact", "redact_text", "redact_texts"]
 
 _SECRET_KEY = re.compile(r"password|passwd|pwd|passphrase|secret|token|credential|key|sas", re.IGNORECASE)
 _NAMES = (
@@ -50,15 +50,16 @@ def redact(config: dict[str, Any]) -> dict[str, Any]:
 
     Secrets are values of ``spark.conf`` whose key looks like one, and what `redact_text` finds anywhere.
     """
-    out: dict[str, Any] = _redact_texts(config)
+    out: dict[str, Any] = redact_texts(config)
     conf = out["spark"]["conf"]
     out["spark"]["conf"] = {key: "***" if is_secret(key) else item for key, item in conf.items()}
     return out
 
 
-def _redact_texts(value: Any) -> Any:
+def redact_texts(value: Any) -> Any:
+    """Return a value with ``***`` for what `redact_text` finds in its texts, at any depth."""
     if isinstance(value, dict):
-        return {key: _redact_texts(item) for key, item in value.items()}
+        return {key: redact_texts(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_redact_texts(item) for item in value]
+        return [redact_texts(item) for item in value]
     return redact_text(value) if isinstance(value, str) else value

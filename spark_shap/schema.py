@@ -17,9 +17,11 @@ __all__ = [
     "BASE_VALUE",
     "CLAIMS",
     "CONVERGED",
+    "DEPENDENCE",
     "ERROR",
     "ERROR_CLASS",
     "FEATURE",
+    "FEATURE_BINS",
     "LONG_VALUE_COLUMNS",
     "MESSAGE",
     "N_EVALUATIONS",
@@ -28,6 +30,8 @@ __all__ = [
     "RANKING",
     "REASONS",
     "REASON_COLUMNS",
+    "REASON_RATES",
+    "REFERENCE",
     "REJECTS",
     "REJECT_COLUMNS",
     "ROW",
@@ -45,9 +49,11 @@ __all__ = [
     "SUMMARY_COLUMNS",
     "SURROGATE_VALUES",
     "TABLES",
+    "TOP4_AGREEMENT",
     "WIDE_VALUE_COLUMNS",
     "Layout",
     "attribution_columns",
+    "has_references",
     "reserved_names",
 ]
 
@@ -60,7 +66,9 @@ SUMMARY = "summary"
 REJECTS = "rejects"
 REASONS = "reasons"
 SAMPLE = "sample"
-TABLES = (RUNS, ATTRIBUTIONS, REASONS, SUMMARY, REJECTS, SAMPLE)
+REASON_RATES = "reason_rates"  # how often a feature is a reason, by segment
+DEPENDENCE = "dependence"  # mean values by bins of the features' values
+TABLES = (RUNS, ATTRIBUTIONS, REASONS, REASON_RATES, SUMMARY, DEPENDENCE, REJECTS, SAMPLE)
 # Ours too: which parts of a run are committed. Without its line a part does not exist for readers.
 SHARDS = "shards"
 CLAIMS = "claims"  # who makes a run, where a session gives no file system
@@ -76,6 +84,11 @@ SHAP_VALUES = "shap_values"
 STD_ERRORS = "std_errors"
 SURROGATE_VALUES = "surrogate_values"  # beside the two above where a run explains for its aggregates only
 RANKING = "ranking"  # beside them where reasons are asked for
+# First and last of them where rows are compared with several references: which one a line is of, and the share of the
+# line's four largest values that are among those against each reference.
+REFERENCE = "reference"
+TOP4_AGREEMENT = "top4_agreement"
+FEATURE_BINS = "feature_bins"  # beside them where dependence curves are asked for: the bin of each feature's value
 N_EVALUATIONS = "n_evaluations"
 CONVERGED = "converged"
 ADDITIVITY_GAP = "additivity_gap"
@@ -178,11 +191,16 @@ def attribution_columns(key: Sequence[str], keep: Sequence[str] = (), *, layout:
     return (RUN_ID, *key, *values, *keep)
 
 
+def has_references(columns: Sequence[str]) -> bool:
+    """Return whether attributions with these columns are of several references; others may keep a column so named."""
+    return REFERENCE in columns and TOP4_AGREEMENT in columns
+
+
 def reserved_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return those of ``names`` that the tables use themselves, so no key or kept column may have them.
 
     Spark's names ignore case, so ``Output`` is taken as well.
     """
-    taken = {RUN_ID, SHARD, ERROR, SURROGATE_VALUES, RANKING}
+    taken = {RUN_ID, SHARD, ERROR, SURROGATE_VALUES, RANKING, FEATURE_BINS}
     taken |= {*WIDE_VALUE_COLUMNS, *LONG_VALUE_COLUMNS, *REJECT_COLUMNS}
     return tuple(name for name in names if name.casefold() in taken)

@@ -81,13 +81,14 @@ def tune(
     refine_pairs
         Pairs of the surrogate's finer part, where it has one, for each of the model's; 0 leaves it out.
     """
-    if len(rows.columns) < 2 or pairs_within(sampler.n_evaluations) < 2:
+    n_players = sampler.game.n_players(len(rows.columns))
+    if n_players < 2 or pairs_within(sampler.n_evaluations) < 2:
         return Tuned(sampler, "", None)
     encoder = fit_encoder(rows, predictions.mean(axis=1))
     setting = Setting(sampler, rows, encoder, encoder(rows), ask_pilot(sampler, rows))
     control, note, judge, pilot = choose_control(setting, population, n_hybrids, refine_pairs)
     strata = BackgroundStrata.build(background_order(control, rows), setting.weights)
-    players = np.ones((len(pilot), len(rows.columns)), dtype=bool)
+    players = np.ones((len(pilot), n_players), dtype=bool)
     bound = judge.bind(rows.take(pilot.positions))
     known = bound.taken(pilot.hashes, players).values
     differences = pilot.differences - bound.differences(slice(None), *pilot.pairs.draw(slice(None), slice(None)))

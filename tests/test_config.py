@@ -260,3 +260,37 @@ def test_examples_are_valid(name: str) -> None:
     config = load_config(CONF / name)
     assert RunConfig.model_validate_json(json.dumps(json.loads(config_json(config))), strict=False) is not None
     assert config.applicants.key
+
+
+def test_references_report_all_their_problems(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "applicants: {path: a.csv, key: id}\nmodel: {object: 'a:b'}\noutput: {path: out}\nreference: {size: 3}\n"
+        "references:\n"
+        "  approved: {population: approved, cutoff: 0.3, size: all}\n"
+        "  near: {population: near_cutoff, cutoff: 0.3, harm: high, name: other}\n"
+        "  row: {row: {a: 1, b: null}, wheer: x, size: 3}\n"
+        "  all: {band: 0.1, cutoff: 1.0}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    found = {line.split(":")[0]: line for line in caught.value.problems}
+    assert "did you mean where?" in found["references.row.wheer"]
+    assert "cannot be given together with size" in found["references.row.row"]
+    assert "is required" in found["references.near.band"]
+    assert "give a number" in found["references.approved.size"]
+    assert "population: near_cutoff" in found["references.all.band"]
+    assert "move it there" in found["reference"]
+    text = "\n".join(caught.value.problems)
+    assert "approved: population: approved needs harm" in text
+    assert "near: its name is 'near' already" in text
+
+
+def test_one_reference_and_several_are_read_alike() -> None:
+    base = {"applicants": {"path": "a.csv", "key": "id"}, "model": {"object": "a:b"}, "output": {"path": "o"}}
+    (default,) = RunConfig.model_validate(base).populations
+    assert (default.name, default.size, default.is_of_applicants) == ("all_applicants", 1000, True)
+    near = {"population": "near_cutoff", "band": 0.1}
+    reasons = {"harm": "low", "cutoff": 600.0, "output": "score"}
+    found = RunConfig.model_validate({**base, "references": {"near": near}, "reasons": reasons}).populations[0]
+    assert (found.name, found.cutoff, found.harm, found.output) == ("near", 600.0, "low", "score")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.connect
+TABLES = ("attributions", "summary", "dependence", "reasons", "reason_rates")
 
 
 def start(session: SparkSession, folder: Path, model: Any = None, /, **sections: Any) -> RunResult:
@@ -189,3 +190,26 @@ class Table:
         x = rows.to_numpy()
         place = np.abs(x[:, :5] * 1000).astype(int).sum(axis=1) % len(self.table)
         return np.tanh(x[:, 0] * x[:, 1]) + x[:, 2] + self.table[place]
+
+
+def test_references_groups_and_curves(spark_connect: SparkSession, tmp_path: Path) -> None:
+    applicants(120).to_parquet(tmp_path / "applicants.parquet", index=False)
+    given = settings(
+        tmp_path,
+        save(Model(tmp_path / "calls"), tmp_path / "model.pkl"),
+        references={
+            "near": {"population": "near_cutoff", "cutoff": 0.6, "harm": "high", "band": 0.3, "size": 20},
+            "all": {"size": 30},
+        },
+        explain={"groups": {"money": ["income", "loan amount"]}, "surrogate_evaluations": 0},
+        summary={"by": ["region"], "dependence": 3},
+        reasons={"harm": "high", "max_evaluations": 0},
+    )
+    del given["reference"]
+    result = run(spark_connect, RunConfig.model_validate(given))
+    assert result.record.feature_names == ("age", "money", "rate.pct", "purpose")
+    assert 0 < result.record.reference_agreement["near & all"] <= 1
+    tables = {name: read_run(spark_connect, result.location, table=name).toPandas() for name in TABLES}
+    assert all(set(table["reference"]) == {"near", "all"} for table in tables.values())
+    assert set(tables["dependence"]["feature"]) == {"age", "rate.pct", "purpose"}
+    assert set(tables["reason_rates"]["segment_by"]) == {"", "region"}

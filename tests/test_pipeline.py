@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer, job, pipeline, rejects, schema
+from spark_shap import Explainer, aggregates, job, rejects, schema
 from spark_shap.config import RunConfig
 from spark_shap.engine.door import missing_rows
 from spark_shap.engine.explain import explain_frame
@@ -407,7 +407,7 @@ def test_a_run_that_fails_late_is_no_run_and_goes_on(
         raise _Crash("too late")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "measure", crash)
+        patch.setattr(aggregates, "measure", crash)
         with pytest.raises(_Crash):
             start(spark, tmp_path, applicants(60), Model(tmp_path / "calls"))
     location = Location(str(tmp_path / "out"))

@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from spark_shap.config import RunConfig
+from spark_shap.pipeline import run as run_job
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -55,7 +59,7 @@ def run(command, folder, seconds=300, **variables):
 
 
 def test_only_known_kinds_of_blocks():
-    assert {kind for kind, _ in BLOCKS} == {"bash", "python"}
+    assert {kind for kind, _ in BLOCKS} == {"bash", "python", "yaml"}
     assert len(COMMANDS) >= 8
 
 
@@ -77,6 +81,20 @@ def test_python_blocks_in_one_session(checkout):
     script.write_text("\n".join(text for kind, text in BLOCKS if kind == "python"))
     printed = run(f"python {script}", checkout)
     assert "mean_abs_shap" in printed
+
+
+def test_yaml_blocks_in_one_run(spark, tmp_path):
+    settings = yaml.safe_load((ROOT / "conf" / "local.yaml").read_text())
+    for section, values in (item for kind, text in BLOCKS if kind == "yaml" for item in yaml.safe_load(text).items()):
+        settings[section] = {**settings.get(section, {}), **values}
+    del settings["reference"]
+    settings["applicants"]["path"] = str(ROOT / settings["applicants"]["path"])
+    settings["explain"] |= {"n_evaluations": 33, "surrogate_evaluations": 0}
+    settings["output"]["path"] = str(tmp_path / "out")
+    result = run_job(spark, RunConfig.model_validate(settings))
+    assert result.record.rows_explained == 1000
+    assert result.record.reference_names == ("near_cutoff", "approved", "good_payers")
+    assert "terms" in result.record.feature_names
 
 
 def test_the_demo_command(checkout):

@@ -63,7 +63,7 @@ class _File(_Strict):
     sets: Annotated[dict[Name, _Set], Field(min_length=1)]
 
 
-def load_codes(path: str | Path, features: Collection[str]) -> CodeMap:
+def load_codes(path: str | Path, features: Collection[str], groups: Collection[str] = ()) -> CodeMap:
     """Return the code sets of a file.
 
     Parameters
@@ -72,6 +72,8 @@ def load_codes(path: str | Path, features: Collection[str]) -> CodeMap:
         The YAML file.
     features
         Names of the features and groups that have values.
+    groups
+        Those that are groups: a text of theirs has no value to say.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def load_codes(path: str | Path, features: Collection[str]) -> CodeMap:
         in one set, a placeholder that means nothing.
     """
     raw = read_yaml(path)
-    problems, found = _problems(raw, features), None
+    problems, found = _problems(raw, features, groups), None
     try:
         found = _File.model_validate(raw)
     except ValidationError as error:
@@ -106,14 +108,14 @@ def with_codes(prepared: Prepared) -> tuple[Prepared, CodeMap | None]:
     reasons = prepared.options.reasons
     if reasons is None or reasons.codes is None:
         return prepared, None
-    codes = load_codes(reasons.codes, prepared.feature_names)
+    codes = load_codes(reasons.codes, prepared.feature_names, prepared.options.groups or ())
     may = [name for name in prepared.feature_names if name not in reasons.exclude]
     for name, missing in codes.uncoded(may).items():
         _log.warning("code set %s has no code for %d features: %s", name, len(missing), ", ".join(missing))
     return replace(prepared, shows_values=codes.uses_values), codes
 
 
-def _problems(raw: dict[str, Any], features: Collection[str]) -> list[str]:
+def _problems(raw: dict[str, Any], features: Collection[str], groups: Collection[str]) -> list[str]:
     """Return what is wrong between the parts, as far as they have the right shape."""
     out = []
     for name, one in _items(raw.get("sets")):
@@ -121,7 +123,8 @@ def _problems(raw: dict[str, Any], features: Collection[str]) -> list[str]:
         for code, each in _items(one.get("codes") if isinstance(one, dict) else None):
             where = f"sets.{name}.codes.{code}"
             text, named = (each.get("text"), each.get("features")) if isinstance(each, dict) else (None, None)
-            for word in placeholders(text) if isinstance(text, str) else []:
+            words = placeholders(text) if isinstance(text, str) else []
+            for word in words:
                 if word not in PLACEHOLDERS:
                     known = " and ".join(f"{{{one}}}" for one in PLACEHOLDERS)
                     out.append(f"{where}.text: {{{word}}} means nothing here; {known} do")
@@ -134,6 +137,8 @@ def _problems(raw: dict[str, Any], features: Collection[str]) -> list[str]:
                     )
                 else:
                     seen[feature] = code
+                if isinstance(feature, str) and feature in groups and "value" in words:
+                    out.append(f"{where}.text: {{value}} means nothing for the group {feature!r}; leave it out")
     return out
 
 

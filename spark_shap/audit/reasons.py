@@ -50,12 +50,15 @@ class ReasonSpec:
         How reasons were found.
     codes
         Code sets, or None.
+    own_columns
+        Where the column of each feature stands among the rows'; None for a group.
     """
 
     features: tuple[str, ...]
     outputs: tuple[str, ...]
     rule: RankRule
     codes: CodeMap | None
+    own_columns: tuple[int | None, ...]
 
     @property
     def output(self) -> str:
@@ -72,7 +75,7 @@ def reason_spec(prepared: Prepared, codes: CodeMap | None) -> ReasonSpec | None:
     """Return what a method's reasons are named with; None where it was asked for none."""
     if prepared.rule is None:
         return None
-    return ReasonSpec(prepared.feature_names, prepared.output_names, prepared.rule, codes)
+    return ReasonSpec(prepared.feature_names, prepared.output_names, prepared.rule, codes, prepared.own_columns)
 
 
 class Named(NamedTuple):
@@ -167,17 +170,18 @@ def reasons_frame(
     output = spec.rule.output
     one, errors = (part if part.ndim == 2 else part[..., output] for part in (values, std_errors))
     named = name_reasons(ranking, one, errors, spec.rule)
-    index, columns = reason_columns(named, spec, _texts(data, named))
+    index, columns = reason_columns(named, spec, _texts(data, named, spec))
     rows = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(len(one))
     return pd.DataFrame(columns, index=rows[index])
 
 
-def _texts(data: Any, named: Named) -> list[str | None]:
+def _texts(data: Any, named: Named, spec: ReasonSpec) -> list[str | None]:
     """Return the texts of the reasons' values."""
     import pandas as pd
 
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-    found = [table.iat[row, feature] for row, feature in zip(named.row, named.feature, strict=True)]
+    places = [spec.own_columns[feature] for feature in named.feature]
+    found = [None if place is None else table.iat[row, place] for row, place in zip(named.row, places, strict=True)]
     plain = [value.item() if isinstance(value, np.generic) else value for value in found]
     return [None if pd.api.types.is_scalar(value) and pd.isna(value) else value_text(value) for value in plain]
 

@@ -58,6 +58,9 @@ class Attributions:
         The rows' reasons; None where none were asked for.
     dof
         (n, M, K) degrees of freedom of the standard errors, infinite where a value is exact; None where all are.
+    saved
+        (n,) model rows that known predictions saved; None where they were not known. Budgets count them, lest values
+        depend on what else is explained.
     """
 
     values: FloatArray
@@ -69,3 +72,19 @@ class Attributions:
     known: FloatArray | None = None
     ranking: Ranking | None = None
     dof: FloatArray | None = None
+    saved: IntArray | None = None
+
+    def take(self, index: IntArray) -> Attributions:
+        """Return those of some rows that did not fail."""
+        if len(index) == len(self.values):
+            return self
+        return Attributions(
+            self.values[index],
+            self.std_errors[index],
+            self.predictions[index],
+            self.n_evaluations[index],
+            converged=None if self.converged is None else self.converged[index],
+            known=None if self.known is None else self.known[index],
+            ranking=None if self.ranking is None else self.ranking.take(index),
+            dof=None if self.dof is None else self.dof[index],
+        )

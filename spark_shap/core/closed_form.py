@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from spark_shap.core.attribution import Attributions
-from spark_shap.core.game import Game, NoPairs, RowBlock, ask
+from spark_shap.core.game import Game, RowBlock, ask
 from spark_shap.core.interactions import InteractionValues
+from spark_shap.core.questions import NoPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ class ClosedFormMethod:
             np.full(shape, np.nan),
             np.zeros(shape),
             answers.predictions,
-            np.full(len(rows), answers.n_evaluations, dtype=np.intp),
+            np.full(len(rows), answers.n_evaluations - answers.n_saved, dtype=np.intp),
             answers.failures,
         )
         # What the model refuses its own first steps may refuse too.

@@ -32,8 +32,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spark_shap.core.game import Game, GivenPairs, ask
+from spark_shap.core.game import Game, ask
 from spark_shap.core.parts import note
+from spark_shap.core.questions import GivenPairs
 from spark_shap.core.ranking import RIVALS
 from spark_shap.core.rounds import Rounds, player_numbers
 from spark_shap.core.seeding import Stream, round_hashes, uniforms

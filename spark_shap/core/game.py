@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray, ModelInput
+    from spark_shap.core.players import Players
+    from spark_shap.core.questions import Questions
 
-__all__ = ["Answers", "Control", "Failure", "Game", "GivenPairs", "Mixer", "NoPairs", "Questions", "RowBlock", "ask"]
+__all__ = ["Answers", "Control", "Failure", "Game", "Mixer", "RowBlock", "ask"]
 
 
 class RowBlock(Protocol):
@@ -35,29 +37,21 @@ class RowBlock(Protocol):
         """Return a part of the rows."""
         ...
 
+    @property
+    def predictions(self) -> FloatArray | None:
+        """What the model says of them (n, K), where that is known already; None where it is to be asked."""
+        ...
+
 
 class Mixer(Protocol):
     """Makes hybrid rows; see `spark_shap.models.frames.Background.mix`."""
 
     def mix(self, rows: Any, background_index: IntArray, members: BoolArray) -> ModelInput:
-        """Return ``2 n P + n`` model rows: v(S) of all pairs, v(complement) of all pairs, the rows."""
+        """Return ``2 n P + n`` model rows: v(S) of all pairs, v(complement) of all pairs, the rows (unless known)."""
         ...
 
     def inert(self, rows: Any) -> BoolArray:
         """Return (n, M) bool: features in which a row differs from no background row."""
-        ...
-
-
-class Questions(Protocol):
-    """The pairs that are asked of each row."""
-
-    @property
-    def n_pairs(self) -> int:
-        """Pairs a row."""
-        ...
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
-        """Return background rows (n, P) and coalitions (n, M, P) of a part of the rows and pairs."""
         ...
 
 
@@ -71,36 +65,6 @@ class Control(Protocol):
     def sums(self, rows: slice, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return its own v(S) + v(complement), (n, P, K)."""
         ...
-
-
-@dataclass(frozen=True)
-class NoPairs:
-    """Asks for predictions only."""
-
-    n_features: int
-    n_pairs: int = 0
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:  # noqa: ARG002 - there are none
-        """Return no background rows (n, 0) and no coalitions (n, F, 0)."""
-        n_rows = rows.stop - rows.start
-        return np.zeros((n_rows, 0), dtype=np.intp), np.zeros((n_rows, self.n_features, 0), dtype=bool)
-
-
-@dataclass(frozen=True)
-class GivenPairs:
-    """Given pairs: background rows (n, P) and coalitions (n, F, P)."""
-
-    index: IntArray
-    members: BoolArray
-
-    @property
-    def n_pairs(self) -> int:
-        """Pairs a row."""
-        return int(self.index.shape[1])
-
-    def draw(self, rows: slice, pairs: slice) -> tuple[IntArray, BoolArray]:
-        """Return a part of them."""
-        return self.index[rows, pairs], self.members[rows, :, pairs]
 
 
 @dataclass(frozen=True)
@@ -122,11 +86,13 @@ class Answers:
     differences
         (n, P, K) answers t, less those of the control where there is one; NaN where the row failed.
     n_evaluations
-        Model rows spent on each row to explain.
+        Model rows for each row to explain, its own predictions among them.
     failures
         Failed rows by position.
     sums
         (n, P, K) v(S) + v(complement), less the control's; None where they were not asked for.
+    n_saved
+        How many of the model rows were not spent, because the predictions were known.
     """
 
     predictions: FloatArray
@@ -134,6 +100,7 @@ class Answers:
     n_evaluations: int
     failures: dict[int, Failure] = field(default_factory=dict)
     sums: FloatArray | None = None
+    n_saved: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,12 +117,32 @@ class Game:
         K.
     block_rows
         Model rows in a call, at most (one row to explain may take up to three more).
+    players
+        Which player each column is; None where every column is one.
     """
 
     predict: Callable[[ModelInput], FloatArray]
     mixer: Mixer
     n_outputs: int
     block_rows: int
+    players: Players | None = None
+
+    def n_players(self, n_columns: int) -> int:
+        """Return M of rows with F columns."""
+        return n_columns if self.players is None else self.players.n_players
+
+    def spread(self, members: BoolArray) -> BoolArray:
+        """Return coalitions (n, M, P) of players as coalitions (n, F, P) of columns."""
+        return members if self.players is None else self.players.spread(members)
+
+    def mix(self, rows: Any, background_index: IntArray, members: BoolArray) -> ModelInput:
+        """Return the hybrid rows of coalitions (n, M, P) of players, see `Mixer.mix`."""
+        return self.mixer.mix(rows, background_index, self.spread(members))
+
+    def inert(self, rows: Any) -> BoolArray:
+        """Return (n, M) bool: players in which a row differs from no background row."""
+        found = self.mixer.inert(rows)
+        return found if self.players is None else self.players.whole(found)
 
 
 def ask(
@@ -178,11 +165,13 @@ def ask(
     """
     asking = _Asking(game, rows, questions, control)
     n_rows, n_pairs = len(rows), questions.n_pairs
+    n_own = max(1, -(-n_pairs // _pairs_in_block(game)))  # the row itself, once a call
     answers = Answers(
         np.full((n_rows, game.n_outputs), np.nan),
         np.full((n_rows, n_pairs, game.n_outputs), np.nan),
-        2 * n_pairs + max(1, -(-n_pairs // _pairs_in_block(game))),
+        2 * n_pairs + n_own,
         sums=np.full((n_rows, n_pairs, game.n_outputs), np.nan) if sums else None,
+        n_saved=0 if rows.predictions is None else n_own,
     )
     rows_in_block = max(1, game.block_rows // (2 * n_pairs + 1))
     # Blocks of equal size rather than full ones and a small rest: a small call costs more a row.
@@ -232,9 +221,11 @@ def _ask_block(asking: _Asking, part: slice, answers: Answers) -> None:
 def _refused(asking: _Asking, part: slice, answers: Answers) -> list[int]:
     """Return the positions of the rows that the model refuses to predict, and note why."""
     game, rows, questions, _ = asking
+    if rows.predictions is not None:
+        return []
     index, members = questions.draw(part, slice(0, 0))
     try:
-        game.predict(game.mixer.mix(rows.take(part), index, members))
+        game.predict(game.mix(rows.take(part), index, members))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - as above
@@ -255,8 +246,11 @@ def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
     for start in range(0, max(1, questions.n_pairs), size):
         pairs = slice(start, min(start + size, questions.n_pairs))
         index, members = questions.draw(part, pairs)
-        predicted = game.predict(game.mixer.mix(block, index, members))
         half = index.size
+        if half or block.predictions is None:
+            predicted = game.predict(game.mix(block, index, members))
+        else:
+            predicted = np.empty((0, game.n_outputs))
         shape = (*index.shape, game.n_outputs)
         upper, lower = predicted[:half].reshape(shape), predicted[half : 2 * half].reshape(shape)
         difference = upper - lower
@@ -268,7 +262,7 @@ def _ask_pairs(asking: _Asking, part: slice, answers: Answers) -> None:
             if control is not None:
                 both -= control.sums(part, index, members)
             answers.sums[part, pairs] = both
-        answers.predictions[part] = predicted[2 * half :]
+        answers.predictions[part] = predicted[2 * half :] if block.predictions is None else block.predictions
         bad = ~np.isfinite(difference)
         if bad.any():
             not_finite += bad.any(axis=2).sum(axis=1)

@@ -89,21 +89,23 @@ def draw_hybrids(
         The run's seed.
     """
     positions, hashes, n_pairs = draw_population(seed, len(population.numbers), n_evaluations)
-    bank = design_bank(background.shape[1], n_pairs, 1.0, seed)
+    n_players = game.n_players(background.shape[1])
+    bank = design_bank(n_players, n_pairs, 1.0, seed)
     numbers, predictions = [], []
     step = max(1, game.block_rows // (2 * n_pairs + 1))
     for start in range(0, len(positions), step):
         place = positions[start : start + step]
-        players = np.ones((len(place), background.shape[1]), dtype=bool)
+        players = np.ones((len(place), n_players), dtype=bool)
         pairs = draw_pairs(bank, strata, hashes[start : start + step], players=players)
         index, members = pairs.draw(slice(None), slice(None))
         try:
-            predicted = game.predict(game.mixer.mix(population.rows.take(place), index, members))
+            predicted = game.predict(game.mix(population.rows.take(place), index, members))
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - a model may refuse hybrids; these only help to fit
             continue
-        numbers += [*mix_numbers(population.numbers[place], background[index], members), population.numbers[place]]
+        own, on = population.numbers[place], game.spread(members)
+        numbers += [*mix_numbers(own, background[index], on), own]
         predictions.append(predicted)
     if not predictions:
         return Hybrids(np.empty((0, background.shape[1])), np.empty((0, game.n_outputs)))

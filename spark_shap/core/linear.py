@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_shap.core.game import Game, GivenPairs, RowBlock, ask
+from spark_shap.core.game import Game, RowBlock, ask
+from spark_shap.core.questions import GivenPairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.players import Players
 
 __all__ = ["LinearControl", "LinearRows", "Standardiser"]
 
@@ -74,12 +75,15 @@ class LinearControl:
         (B, F) u of the background rows.
     weights
         (B,) their weights, sum 1.
+    players
+        Which player each feature is; None where every feature is one.
     """
 
     standardise: Standardiser
     slopes: FloatArray
     background: FloatArray
     weights: FloatArray
+    players: Players | None = None
 
     def encode(self, x: FloatArray) -> LinearRows:
         """Return rows x (n, F), NaN where missing, ready for the other methods."""
@@ -98,12 +102,14 @@ class LinearControl:
         return np.asarray((numbers[:, :, None] * self.slopes).sum(axis=1))
 
     def values(self, rows: LinearRows) -> FloatArray:
-        """Return its Shapley values, (n, F, K)."""
+        """Return its Shapley values, (n, M, K)."""
         center = (self.weights[:, None] * self.background).sum(axis=0)
-        return np.asarray((rows.numbers - center)[:, :, None] * self.slopes)
+        values = np.asarray((rows.numbers - center)[:, :, None] * self.slopes)
+        return values if self.players is None else self.players.sums(values)
 
     def pair_differences(self, rows: LinearRows, background_index: IntArray, members: BoolArray) -> FloatArray:
         """Return g(x on S, z elsewhere) - g(z on S, x elsewhere), (n, P, K)."""
+        members = members if self.players is None else self.players.spread(members)
         steps = rows.numbers[:, None, :] - self.background[background_index]
         signed = np.where(members.transpose(0, 2, 1), steps, -steps)
         # A sum a row and pair, not a matrix product: bits must not depend on how many rows there are.
@@ -114,7 +120,7 @@ class LinearControl:
         return np.asarray(self.predict(rows)[:, None, :] + self.background_predictions[background_index])
 
     def interactions(self, rows: LinearRows) -> FloatArray:
-        """Return its interaction values, (n, F, F, K): the values, on the diagonal."""
+        """Return its interaction values, (n, M, M, K): the values, on the diagonal."""
         values = self.values(rows)
         out = np.zeros((*values.shape[:2], values.shape[1], values.shape[2]))
         place = np.arange(values.shape[1])

@@ -55,6 +55,8 @@ def note(answers: Answers, part: Part, out: Attributions) -> None:
     """Write down predictions, evaluations and failures."""
     out.predictions[part.places] = answers.predictions
     out.n_evaluations[part.places] += answers.n_evaluations
+    if out.saved is not None:
+        out.saved[part.places] += answers.n_saved
     out.failures.update({int(part.places[row]): failure for row, failure in answers.failures.items()})
 
 

@@ -37,11 +37,11 @@ def pilot_rows(seed: int, n_background: int) -> tuple[Any, HashArray]:
 
 
 def run_pilot(game: Game, rows: Any, row_hashes: HashArray, n_background: int) -> tuple[SampledPairs, Answers]:
-    """Ask the pilot's pairs of the pilot rows, all features being players."""
-    n_features = len(rows.columns)
-    bank = design_bank(n_features, _N_PAIRS, 1.0, 0)
+    """Ask the pilot's pairs of the pilot rows, all players being in the game."""
+    n_players = game.n_players(len(rows.columns))
+    bank = design_bank(n_players, _N_PAIRS, 1.0, 0)
     strata = BackgroundStrata(np.arange(n_background), None)
-    players = np.ones((len(rows), n_features), dtype=bool)
+    players = np.ones((len(rows), n_players), dtype=bool)
     pairs = draw_pairs(bank, strata, row_hashes, players=players)
     return pairs, ask(game, rows, pairs, sums=True)
 
@@ -79,11 +79,15 @@ def choose_ridge(pairs: SampledPairs, differences: FloatArray, totals: FloatArra
     return float(2.0 ** np.round(np.log2(np.clip(noise / signal, *_RIDGE_RANGE))))
 
 
-def pilot_slopes(pairs: SampledPairs, answers: Answers, x: FloatArray, background: FloatArray) -> FloatArray:
+def pilot_slopes(
+    game: Game, pairs: SampledPairs, answers: Answers, x: FloatArray, background: FloatArray
+) -> FloatArray:
     """Return (F, K) slopes of the model in encoded features, by ridge regression on the pilot's answers.
 
     Parameters
     ----------
+    game
+        The players.
     pairs, answers
         What was asked and answered.
     x
@@ -92,7 +96,7 @@ def pilot_slopes(pairs: SampledPairs, answers: Answers, x: FloatArray, backgroun
         (B, F) encoded background rows.
     """
     z_index, members = pairs.draw(slice(None), slice(None))
-    signs = np.where(members, 1.0, -1.0).transpose(0, 2, 1)
+    signs = np.where(game.spread(members), 1.0, -1.0).transpose(0, 2, 1)
     steps = (signs * (x[:, None, :] - background[z_index])).reshape(-1, x.shape[1])
     answer = answers.differences.reshape(len(steps), -1)
     usable = np.isfinite(answer).all(axis=1)

@@ -1,6 +1,6 @@
 """The model-agnostic method: which pairs to ask of each row, and what the answers mean.
 
-A row's players are the features in which it differs from some background row; the others have the
+A row's players are the features, or groups of them, in which it differs from some background row; the others have the
 value 0 by definition. With one player or none the total settles everything. When asking every
 coalition of every background row costs no more than the budget, the values are exact; otherwise they
 are sampled, less the part that a surrogate explains exactly. All of it depends on the row, the
@@ -18,7 +18,7 @@ from spark_shap.core.attribution import Attributions, Reference
 from spark_shap.core.design import design_bank
 from spark_shap.core.duels import Duelling, separate
 from spark_shap.core.exact import AllPairs, coalition_table, enumerated_pairs, exact_values
-from spark_shap.core.game import Game, NoPairs, Questions, RowBlock, ask
+from spark_shap.core.game import Game, RowBlock, ask
 from spark_shap.core.interactions import (
     InteractionValues,
     exact_interactions,
@@ -26,6 +26,7 @@ from spark_shap.core.interactions import (
     with_diagonal,
 )
 from spark_shap.core.parts import Part, note, place
+from spark_shap.core.questions import NoPairs, Questions
 from spark_shap.core.ranking import Ranking, RankRule
 from spark_shap.core.rounds import Rounds
 from spark_shap.core.sampling import draw_pairs, pairs_within
@@ -83,7 +84,7 @@ class Sampler:
 
     def explain(self, rows: RowBlock, row_hashes: HashArray) -> Attributions:
         """Explain n rows with (n,) key hashes."""
-        players = ~self.game.mixer.inert(rows)
+        players = ~self.game.inert(rows)
         n_rows, n_features = players.shape
         n_outputs = self.game.n_outputs
         shape = (n_rows, n_features, n_outputs)
@@ -98,6 +99,7 @@ class Sampler:
             known=None if exact is None else exact.copy(),
             ranking=None if self.rule is None else Ranking.none(n_rows, self.rule.top),
             dof=np.full(shape, np.inf),
+            saved=None if rows.predictions is None else np.zeros(n_rows, dtype=np.intp),
         )
         whole = Part(rows, row_hashes, players, np.arange(n_rows), control, exact)
         count = players.sum(axis=1)
@@ -112,6 +114,8 @@ class Sampler:
             out.values[position] = out.std_errors[position] = out.predictions[position] = np.nan
             if out.ranking is not None:
                 out.ranking.asked[position] = False
+        if out.saved is not None:
+            out.n_evaluations[:] -= out.saved
         return out
 
     def _enumerates(self, n_players: int) -> bool:
@@ -206,7 +210,7 @@ class Sampler:
 
     def interactions(self, rows: RowBlock, row_hashes: HashArray) -> InteractionValues:
         """Return interaction values of n rows, from the same pairs that `explain` asks within the budget."""
-        players = ~self.game.mixer.inert(rows)
+        players = ~self.game.inert(rows)
         (n_rows, n_features), n_outputs = players.shape, self.game.n_outputs
         found = replace(self, tolerance=None, rule=None).explain(rows, row_hashes)
         control = None if self.control is None or not n_rows else self.control.bind(rows)

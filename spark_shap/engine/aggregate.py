@@ -34,7 +34,7 @@ from spark_shap.engine.summary_schema import (
 )
 from spark_shap.engine.summary_spec import SummarySpec, make_spec, wanted_columns
 from spark_shap.engine.types import spark_schema
-from spark_shap.schema import OUTPUT, RUN_ID, SHAP_VALUES, SURROGATE_VALUES
+from spark_shap.schema import OUTPUT, REFERENCE, RUN_ID, SHAP_VALUES, SURROGATE_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,10 +78,10 @@ def summarize(
     Returns
     -------
     DataFrame
-        One row a segment, output and feature: (run_id,) segment_by, segment, output, feature, n_rows, weight,
-        mean_abs_shap, mean_shap, sd, min, max, q01 .. q99, share_positive, rank, top4_share, sampling_error,
-        monte_carlo_error, mean_shap_sampling_error, mean_shap_monte_carlo_error. A number that too few
-        rows give is null.
+        One row a segment, output and feature: (run_id,) segment_by, segment, output, (reference,) feature, n_rows,
+        weight, mean_abs_shap, mean_shap, sd, min, max, q01 .. q99, share_positive, rank, top4_share, sampling_error,
+        monte_carlo_error, mean_shap_sampling_error, mean_shap_monte_carlo_error. A number that too few rows give is
+        null.
 
     Raises
     ------
@@ -102,7 +102,8 @@ def summarize(
     states = numbered.mapInArrow(partial(_named_local_batches, spec, wanted), spark_schema(STATE_SCHEMA))
     met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
     result = met.mapInArrow(partial(merge_batches, spec), spark_schema(SUMMARY_SCHEMA))
-    return result if RUN_ID in wanted else result.drop(RUN_ID)
+    absent = [name for name in (RUN_ID, REFERENCE) if name not in spec.populations]
+    return result.drop(*absent) if absent else result
 
 
 def summarize_table(
@@ -121,7 +122,7 @@ def summarize_table(
     wanted = wanted_columns(spec, rows.column_names)
     states = local_batches(spec, rows.select(wanted).to_batches())
     result = pa.Table.from_batches(merge_batches(spec, states), schema=SUMMARY_SCHEMA)
-    return result if RUN_ID in wanted else result.drop_columns([RUN_ID])
+    return result.drop_columns([name for name in (RUN_ID, REFERENCE) if name not in spec.populations])
 
 
 def _named_local_batches(
@@ -154,15 +155,15 @@ def merge_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Itera
 def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[SummaryKey, SummaryState]]:
     rows = derive(spec, block)
     for columns in spec.segmentations:
-        names = [name for name in (RUN_ID, OUTPUT) if name in block.schema.names]
         # Texts once a column: they are both what groups and what labels.
-        texts = {name: column_texts(block, name) for name in (*names, *columns)}
+        texts = {name: column_texts(block, name) for name in (*spec.populations, *columns)}
         for first, members in _groups(rows, list(texts.values())):
-            run_id, output = (texts[name][first].as_py() if name in names else None for name in (RUN_ID, OUTPUT))
+            own = {name: texts[name][first].as_py() for name in spec.populations}
             parts = [texts[name][first].as_py() for name in columns]
             # A combination is a JSON list: joined by commas, values that hold commas would meet.
             segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
-            yield SummaryKey(run_id, ", ".join(columns), segment, output), reduce_rows(members)
+            label = ", ".join(columns)
+            yield SummaryKey(own.get(RUN_ID), label, segment, own[OUTPUT], own.get(REFERENCE)), reduce_rows(members)
 
 
 def _groups(rows: SummaryRows, columns: list[pa.Array]) -> Iterator[tuple[int, SummaryRows]]:

@@ -74,10 +74,7 @@ def spark_schema(frame: DataFrame, prepared: Prepared, columns: Columns) -> Stru
     from pyspark.sql import types as t
 
     fields = {field.name: field for field in frame.schema.fields}
-
-    values, error = value_fields(
-        prepared.feature_names, surrogate=prepared.keeps_surrogate_values, ranking=prepared.rule is not None
-    )
+    values, error = value_fields(prepared)
     return t.StructType(
         [
             *(t.StructField(name, fields[name].dataType) for name in columns.key),
@@ -121,8 +118,8 @@ def explain_frame(
         additivity_gap, kept columns, error. One line a row and output; a row that could not be explained
         is one line whose `error` says why.
     """
-    check_columns(frame.columns, columns, prepared.feature_names)
-    wanted = tuple(dict.fromkeys([*columns.key, *columns.keep, *prepared.feature_names]))
+    check_columns(frame.columns, columns, prepared.column_names)
+    wanted = tuple(dict.fromkeys([*columns.key, *columns.keep, *prepared.column_names]))
     # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
     source = frame.select(*(column(frame, name).alias(f"_{index}") for index, name in enumerate(wanted)))
     schema = spark_schema(frame, prepared, columns)

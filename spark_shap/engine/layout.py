@@ -10,11 +10,14 @@ from spark_shap.schema import (
     LONG_VALUE_COLUMNS,
     OUTPUT,
     RANKING,
+    REFERENCE,
     SHAP_VALUE,
     SHAP_VALUES,
     STD_ERROR,
     STD_ERRORS,
+    TOP4_AGREEMENT,
     WIDE_VALUE_COLUMNS,
+    has_references,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ __all__ = ["lines_per_row", "to_long", "to_wide"]
 
 
 def lines_per_row(layout: str, n_outputs: int, n_features: int) -> int:
-    """Return how many lines of the table an applicant has."""
+    """Return how many lines of the table an applicant has, from the outputs against all references."""
     return n_outputs * (n_features if layout == "long" else 1)
 
 
@@ -57,12 +60,12 @@ def to_long(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
     ]
     others = [name for name in rows.columns if name not in (SHAP_VALUES, STD_ERRORS)]
     exploded = rows.select(*(column(rows, name) for name in others), f.inline(f.array(*cells)))
-    wanted = (*columns.key, *LONG_VALUE_COLUMNS, *_ranking(rows), *columns.keep)
+    wanted = (*columns.key, *_reference(rows), *LONG_VALUE_COLUMNS, *_extra(rows), *columns.keep)
     return exploded.select(*(column(exploded, name) for name in wanted))
 
 
 def to_wide(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataFrame:
-    """Return wide rows from long ones of one run, which meet by key and output.
+    """Return wide rows from long ones of one run, which meet by key, reference and output.
 
     Parameters
     ----------
@@ -75,8 +78,8 @@ def to_wide(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
     """
     from pyspark.sql import functions as f
 
-    by = (rows.columns[0], *columns.key, OUTPUT)
-    wanted = (*WIDE_VALUE_COLUMNS, *_ranking(rows), *columns.keep)
+    by = (rows.columns[0], *columns.key, *_reference(rows), OUTPUT)
+    wanted = (*WIDE_VALUE_COLUMNS, *_extra(rows), *columns.keep)
     same = [name for name in wanted if name not in (OUTPUT, SHAP_VALUES, STD_ERRORS)]
 
     def gathered(name: str) -> Column:
@@ -94,6 +97,12 @@ def to_wide(rows: DataFrame, columns: Columns, features: Sequence[str]) -> DataF
     return met.select(*(made[name] if name in made else column(met, name) for name in (*by[:-1], *wanted)))
 
 
-def _ranking(rows: DataFrame) -> list[str]:
-    """Return the name of the column of rankings, where there is one: the same in every row of an applicant."""
-    return [RANKING] if RANKING in rows.columns else []
+def _reference(rows: DataFrame) -> list[str]:
+    """Return the name of the column of references, where rows are compared with several."""
+    return [REFERENCE] if has_references(rows.columns) else []
+
+
+def _extra(rows: DataFrame) -> list[str]:
+    """Return the names of columns that are there where they were asked for, the same in every row of an applicant."""
+    ranking = [RANKING] if RANKING in rows.columns else []
+    return [*ranking, TOP4_AGREEMENT] if has_references(rows.columns) else ranking

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from spark_shap.core.sketch import Sketch, buckets, count_buckets, empty_sketch, merge_sketches, quantiles
 from spark_shap.dataframes import column
 from spark_shap.engine.types import spark_schema
-from spark_shap.schema import ADDITIVITY_GAP, N_EVALUATIONS, OUTPUT, STD_ERRORS
+from spark_shap.schema import ADDITIVITY_GAP, N_EVALUATIONS, OUTPUT, REFERENCE, STD_ERRORS, TOP4_AGREEMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pyspark.sql import DataFrame
 
-__all__ = ["Quality", "count_lines", "measure", "measure_batches"]
+__all__ = ["Quality", "count_lines", "measure", "measure_batches", "reference_agreement"]
 
 _SCHEMA = pa.schema(
     [
@@ -56,16 +56,20 @@ class Quality:
     std_error_p99: float
 
 
-def measure_batches(batches: Iterable[pa.RecordBatch], *, output: str) -> Iterator[pa.RecordBatch]:
-    """Fold a partition of attributions into one row; `output` names the first output."""
+def measure_batches(
+    batches: Iterable[pa.RecordBatch], *, output: str, reference: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Fold a partition of attributions into one row; `output` and `reference` name the first ones."""
     n_rows = n_evaluations = 0
     gap, sketch = 0.0, empty_sketch()
     for batch in batches:
         if not batch.num_rows:
             continue
         first = pc.equal(batch.column(OUTPUT), output)
-        n_rows += pc.sum(first).as_py() or 0
         n_evaluations += pc.sum(batch.column(N_EVALUATIONS).filter(first)).as_py() or 0
+        if reference is not None:
+            first = pc.and_(first, pc.equal(batch.column(REFERENCE), reference))
+        n_rows += pc.sum(first).as_py() or 0
         gap = max(gap, float(np.abs(batch.column(ADDITIVITY_GAP).to_numpy()).max()))
         # All features together: one column of values for the sketch.
         errors = np.concatenate([one.to_numpy(zero_copy_only=False) for one in batch.column(STD_ERRORS).flatten()])
@@ -78,7 +82,7 @@ def measure_batches(batches: Iterable[pa.RecordBatch], *, output: str) -> Iterat
         )
 
 
-def measure(rows: DataFrame, *, output: str, sampled: bool = True) -> Quality:
+def measure(rows: DataFrame, *, output: str, sampled: bool = True, reference: str | None = None) -> Quality:
     """Return the checks of written attributions.
 
     Parameters
@@ -90,13 +94,17 @@ def measure(rows: DataFrame, *, output: str, sampled: bool = True) -> Quality:
     sampled
         False where all values should be exact: Spark then looks whether all standard errors are 0, and only if
         they are not do they go to Python.
+    reference
+        Name of the first reference, where there are several.
     """
     if not sampled:
-        found = _exact(rows, output)
+        found = _exact(rows, output, reference)
         if found is not None:
             return found
-    needed = rows.select(OUTPUT, N_EVALUATIONS, ADDITIVITY_GAP, STD_ERRORS)
-    parts = needed.mapInArrow(partial(measure_batches, output=output), spark_schema(_SCHEMA)).collect()
+    several = [] if reference is None else [REFERENCE]
+    needed = rows.select(OUTPUT, N_EVALUATIONS, ADDITIVITY_GAP, STD_ERRORS, *several)
+    fold = partial(measure_batches, output=output, reference=reference)
+    parts = needed.mapInArrow(fold, spark_schema(_SCHEMA)).collect()
     sketch = empty_sketch()
     for part in parts:
         sketch = merge_sketches(sketch, Sketch(np.array(part["codes"], dtype=np.int64), np.array(part["counts"])))
@@ -110,7 +118,7 @@ def measure(rows: DataFrame, *, output: str, sampled: bool = True) -> Quality:
     )
 
 
-def _exact(rows: DataFrame, output: str) -> Quality | None:
+def _exact(rows: DataFrame, output: str, reference: str | None = None) -> Quality | None:
     """Return the checks of attributions without standard errors; None where one is not 0."""
     from pyspark.sql import functions as f
 
@@ -119,8 +127,9 @@ def _exact(rows: DataFrame, output: str) -> Quality | None:
     # To Spark NaN is larger than any number; a null is skipped, it stands for an exact value.
     largest = [f.max(errors.getField(name)) for name in kind.names]
     first = f.col(OUTPUT) == output
+    counted = first if reference is None else first & (f.col(REFERENCE) == reference)
     found = rows.agg(
-        f.count(f.when(first, 1)),
+        f.count(f.when(counted, 1)),
         f.coalesce(f.sum(f.when(first, f.col(N_EVALUATIONS).cast("long"))), f.lit(0)),
         f.coalesce(f.max(f.abs(f.col(ADDITIVITY_GAP))), f.lit(0.0)),
         f.greatest(*largest, f.lit(0.0)),
@@ -136,3 +145,14 @@ def count_lines(rows: DataFrame) -> tuple[int, int]:
 
     total = rows.agg(F.count(F.lit(1)), F.sum(N_EVALUATIONS)).first()
     return (0, 0) if total is None else (int(total[0]), int(total[1] or 0))
+
+
+def reference_agreement(rows: DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Return the mean share of the four largest values that two references have in common, by ``"a & b"``."""
+    from pyspark.sql import functions as F
+
+    shares = column(rows, TOP4_AGREEMENT)
+    means = [F.avg(shares.getField(name)).alias(f"_{place}") for place, name in enumerate(names)]
+    found = {row[0]: row[1:] for row in rows.groupBy(REFERENCE).agg(*means).collect()}
+    pairs = [(place, other) for place in range(len(names)) for other in range(place + 1, len(names))]
+    return {f"{names[a]} & {names[b]}": float(found[names[a]][b]) for a, b in pairs if names[a] in found}

@@ -50,9 +50,9 @@ def ranking_array(ranking: Ranking, portion: pa.Table, positions: IntArray, prep
     row, _ = np.nonzero(there)
     features = ranking.features[there]
     names = np.array(prepared.feature_names, dtype=object)
-    texts = (
-        _texts(portion, positions[row], names[features]) if prepared.shows_values else pa.nulls(len(row), pa.string())
-    )
+    texts = pa.nulls(len(row), pa.string())
+    if prepared.shows_values:
+        texts = _texts(portion, positions[row], names[features], prepared.column_names)
     items = pa.StructArray.from_arrays(
         [
             pa.array(names[features], pa.string()),
@@ -73,9 +73,10 @@ def ranking_array(ranking: Ranking, portion: pa.Table, positions: IntArray, prep
     return pa.ListArray.from_arrays(marked, items, type=RANKING_TYPE)
 
 
-def _texts(portion: pa.Table, positions: IntArray, features: AnyArray) -> pa.Array:
-    out = np.empty(len(features), dtype=object)
-    for name in set(features.tolist()):
+def _texts(portion: pa.Table, positions: IntArray, features: AnyArray, columns: Sequence[str]) -> pa.Array:
+    """Return the values of features as texts; a group of columns has none."""
+    out = np.full(len(features), None, dtype=object)
+    for name in set(features.tolist()) & set(columns):
         here = np.flatnonzero(features == name)
         found = portion.column(name).take(pa.array(positions[here])).to_pylist()
         out[here] = [value_text(value) for value in found]

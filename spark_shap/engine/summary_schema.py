@@ -32,12 +32,13 @@ __all__ = [
 
 
 class SummaryKey(NamedTuple):
-    """What one state is of; ``run_id`` is None where the attributions carry none."""
+    """What one state is of; ``run_id`` and ``reference`` are None where the attributions carry none."""
 
     run_id: str | None
     segment_by: str
     segment: str | None
     output: str | None
+    reference: str | None = None
 
 
 KEY_COLUMNS = SummaryKey._fields

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spark_shap.errors import InputError, UsageError
-from spark_shap.schema import ERROR, OUTPUT, RUN_ID, SHAP_VALUES, STD_ERRORS, SURROGATE_VALUES
+from spark_shap.schema import (
+    ERROR,
+    OUTPUT,
+    REFERENCE,
+    RUN_ID,
+    SHAP_VALUES,
+    STD_ERRORS,
+    SURROGATE_VALUES,
+    has_references,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +45,8 @@ class SummarySpec:
         Share of the portfolio's rows that was explained.
     models
         Of the residuals, where the attributions have exact parts.
+    populations
+        Columns that tell what a line is of: run, reference and output, as far as they are there.
     """
 
     features: tuple[str, ...]
@@ -43,6 +54,7 @@ class SummarySpec:
     weight: str | None
     sampled_share: float = 1.0
     models: Mapping[PopulationKey, ResidualModel] = field(default_factory=dict)
+    populations: tuple[str, ...] = (OUTPUT,)
 
 
 def make_spec(
@@ -79,12 +91,14 @@ def make_spec(
     twice = [label for label, count in labels.items() if count > 1]
     if twice:
         raise UsageError(f"two segmentations in `by` would both be named {twice[0]!r}; rename a column")
-    return SummarySpec(tuple(features), segmentations, weight, sampled_share)
+    reference = (REFERENCE,) if has_references(available) else ()
+    populations = (*((RUN_ID,) if RUN_ID in available else ()), *reference, OUTPUT)
+    return SummarySpec(tuple(features), segmentations, weight, sampled_share, populations=populations)
 
 
 def wanted_columns(spec: SummarySpec, available: Sequence[str], *, segments: bool = True) -> list[str]:
     """Return the columns to read, those of the segmentations only where they are asked for."""
-    optional = [name for name in (RUN_ID, STD_ERRORS, SURROGATE_VALUES, ERROR) if name in available]
+    optional = [name for name in (STD_ERRORS, SURROGATE_VALUES, ERROR) if name in available]
     extra = [name for columns in spec.segmentations for name in columns] if segments else []
     weight = [] if spec.weight is None else [spec.weight]
-    return list(dict.fromkeys([OUTPUT, SHAP_VALUES, *optional, *extra, *weight]))
+    return list(dict.fromkeys([*spec.populations, SHAP_VALUES, *optional, *extra, *weight]))

@@ -31,6 +31,7 @@ def spark_type(kind: pa.DataType) -> DataType:
     plain: dict[pa.DataType, DataType] = {
         pa.string(): t.StringType(),
         pa.bool_(): t.BooleanType(),
+        pa.int8(): t.ByteType(),
         pa.int32(): t.IntegerType(),
         pa.int64(): t.LongType(),
         pa.float32(): t.FloatType(),

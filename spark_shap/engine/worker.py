@@ -16,17 +16,17 @@ import pyarrow as pa
 
 from spark_shap import schema
 from spark_shap.core.game import Failure
+from spark_shap.engine.comparison import Comparison, compare
 from spark_shap.engine.keys import hash_columns, null_keys
 from spark_shap.engine.ranking_column import RANKING_TYPE, ranking_array
 from spark_shap.errors import TooManyRejectsError
-from spark_shap.models.conform import conform, frame_from_arrow
+from spark_shap.models.conform import frame_from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from spark_shap.core.attribution import Attributions
     from spark_shap.prepare import Prepared
 
 __all__ = ["Columns", "RejectLimit", "explain_batches", "output_schema", "value_fields"]
@@ -91,16 +91,13 @@ class RejectLimit:
 def output_schema(prepared: Prepared, columns: Columns, source: pa.Schema) -> pa.Schema:
     """Return the Arrow schema of the output for input of schema `source`."""
     keys, kept = ([source.field(name) for name in names] for names in (columns.key, columns.keep))
-    values, error = value_fields(
-        prepared.feature_names, surrogate=prepared.keeps_surrogate_values, ranking=prepared.rule is not None
-    )
+    values, error = value_fields(prepared)
     return pa.schema([*keys, *values, *kept, error])
 
 
-def value_fields(
-    features: Sequence[str], *, surrogate: bool = False, ranking: bool = False
-) -> tuple[list[pa.Field], pa.Field]:
-    """Return the fields that explaining adds: values, the surrogate's and rankings where asked for, and the error."""
+def value_fields(prepared: Prepared) -> tuple[list[pa.Field], pa.Field]:
+    """Return the fields that explaining adds: values, what else is asked for beside them, and the error."""
+    features, references = prepared.feature_names, prepared.reference_names
     kinds = {
         schema.OUTPUT: pa.string(),
         schema.PREDICTION: pa.float64(),
@@ -113,10 +110,15 @@ def value_fields(
     }
     error = pa.struct([(name, pa.string()) for name in schema.REJECT_COLUMNS])
     fields = [pa.field(name, kinds[name]) for name in schema.WIDE_VALUE_COLUMNS]
-    if surrogate:
+    if prepared.keeps_surrogate_values:
         fields.append(pa.field(schema.SURROGATE_VALUES, kinds[schema.SHAP_VALUES]))
-    if ranking:
+    if prepared.rule is not None:
         fields.append(pa.field(schema.RANKING, RANKING_TYPE))
+    if prepared.bins is not None:
+        fields.append(pa.field(schema.FEATURE_BINS, pa.list_(pa.int8())))
+    if references:
+        shares = pa.struct([(name, pa.float64()) for name in references])
+        fields = [pa.field(schema.REFERENCE, pa.string()), *fields, pa.field(schema.TOP4_AGREEMENT, shares)]
     return fields, pa.field(schema.ERROR, error)
 
 
@@ -186,57 +188,49 @@ def _explain_portion(portion: pa.Table, prepared: Prepared, columns: Columns) ->
         hashes, null_key = hash_columns(keys, columns.key)
     else:  # the hashes seed draws, and take as long as a tenth of an exact row
         hashes, null_key = np.zeros(portion.num_rows, dtype=np.uint64), null_keys(keys, columns.key)
-    frame = frame_from_arrow(portion.select(prepared.feature_names), whole_integers=True)
-    rows, problems = conform(frame, prepared.layout)
-    failures = {row: ("input", Failure("ValueDoesNotFit", text)) for row, text in problems.items()}
-    failures |= {
+    frame = frame_from_arrow(portion.select(prepared.column_names), whole_integers=True)
+    failures = {
         int(row): ("key", Failure("NullKey", f"a part of the key ({', '.join(columns.key)}) is null"))
         for row in np.flatnonzero(null_key)
     }
-    usable = np.setdiff1d(np.arange(portion.num_rows), np.fromiter(failures, dtype=np.intp, count=len(failures)))
-    out = []
-    if len(usable):
-        part = rows if len(usable) == portion.num_rows else rows.take(usable)
-        found = prepared.explain(part, hashes[usable])
-        failures |= {int(usable[row]): ("model", failure) for row, failure in found.failures.items()}
-        good = np.setdiff1d(np.arange(len(usable)), np.fromiter(found.failures, dtype=np.intp))
-        if len(good):
-            out.append(_explained(portion, usable[good], found, good, prepared, columns))
+    comparison = compare(frame, hashes, prepared, failures)
+    out = [
+        _explained(portion, comparison, place, columns) for place in range(len(comparison.found)) if comparison.n_rows
+    ]
     if failures:
         out.append(_rejected(portion, failures, prepared, columns))
     return out, [failure.message for _, failure in failures.values()]
 
 
-def _explained(
-    portion: pa.Table,
-    positions: NDArray[np.intp],
-    found: Attributions,
-    good: NDArray[np.intp],
-    prepared: Prepared,
-    columns: Columns,
-) -> pa.RecordBatch:
-    names = prepared.output_names
-    n_rows, n_outputs = len(good), len(names)
-    base = np.tile(prepared.base_values, n_rows)
-    values, predictions = found.values[good], found.predictions[good]
-    gap = (predictions - prepared.base_values - values.sum(axis=1)).ravel()
-    arrow = output_schema(prepared, columns, portion.schema)
+def _explained(portion: pa.Table, comparison: Comparison, place: int, columns: Columns) -> pa.RecordBatch:
+    """Return the lines of a portion's good rows against one reference."""
+    prepared, found = comparison.prepared.references[place], comparison.found[place]
+    names, positions = prepared.output_names, comparison.positions
+    n_rows, n_outputs = len(positions), len(names)
+    gap = (found.predictions - prepared.base_values - found.values.sum(axis=1)).ravel()
+    arrow = output_schema(comparison.prepared, columns, portion.schema)
     data = [
         pa.array(np.tile(np.array(names, dtype=object), n_rows), pa.string()),
-        pa.array(predictions.ravel()),
-        pa.array(base),
-        _struct(values, arrow.field(schema.SHAP_VALUES).type, np.float64),
-        _struct(found.std_errors[good], arrow.field(schema.STD_ERRORS).type, np.float32),
-        pa.array(np.repeat(found.n_evaluations[good], n_outputs).astype(np.int32)),
-        pa.nulls(n_rows * n_outputs, pa.bool_())
-        if found.converged is None
-        else pa.array(found.converged[good].ravel()),
+        pa.array(found.predictions.ravel()),
+        pa.array(np.tile(prepared.base_values, n_rows)),
+        _struct(found.values, arrow.field(schema.SHAP_VALUES).type, np.float64),
+        _struct(found.std_errors, arrow.field(schema.STD_ERRORS).type, np.float32),
+        pa.array(np.repeat(found.n_evaluations, n_outputs).astype(np.int32)),
+        pa.nulls(n_rows * n_outputs, pa.bool_()) if found.converged is None else pa.array(found.converged.ravel()),
         pa.array(gap),
     ]
     if prepared.keeps_surrogate_values and found.known is not None:
-        data.append(_struct(found.known[good], arrow.field(schema.SHAP_VALUES).type, np.float64))
+        data.append(_struct(found.known, arrow.field(schema.SHAP_VALUES).type, np.float64))
     if found.ranking is not None:
-        data.append(ranking_array(found.ranking.take(good), portion, positions, prepared))
+        data.append(ranking_array(found.ranking, portion, positions, prepared))
+    bins = comparison.bins
+    if bins is not None:
+        ends = np.arange(n_rows * n_outputs + 1, dtype=np.int32) * bins.shape[1]
+        data.append(pa.ListArray.from_arrays(pa.array(ends), pa.array(np.repeat(bins, n_outputs, axis=0).ravel())))
+    if comparison.prepared.others:
+        name = np.full(n_rows * n_outputs, prepared.reference, dtype=object)
+        shares = _struct(comparison.agreement(place), arrow.field(schema.TOP4_AGREEMENT).type, np.float64)
+        data = [pa.array(name, pa.string()), *data, shares]
     taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
     return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
 

@@ -59,8 +59,13 @@ def read_run(
     if table not in (schema.ATTRIBUTIONS, schema.REJECTS):
         return read_table(spark, place, table, record.run_id)
     shards = read_shards(spark, place, record.run_id)
-    aggregates = json.loads(record.config).get("explain", {}).get("audit") == "aggregates"
-    own = optional_columns(surrogate_values=aggregates, ranking=record.reason_rows is not None)
+    config = json.loads(record.config)
+    own = optional_columns(
+        surrogate_values=config.get("explain", {}).get("audit") == "aggregates",
+        ranking=record.reason_rows is not None,
+        references=len(record.reference_names) > 1,
+        bins=config.get("summary", {}).get("dependence") is not None,
+    )
     return read_committed(spark, place, table, record.run_id, shards, struct_fields=record.feature_names, optional=own)
 
 

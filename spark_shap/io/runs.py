@@ -1,25 +1,21 @@
 """The table of runs: one row says how all numbers of a run were made. It is written last.
 
-A run without a ``complete`` row does not exist for readers. `check_location` tells, before hours are spent,
-whether a place may take runs at all.
+A run without a ``complete`` row does not exist for readers.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, date, datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
-from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, UsageError
-from spark_shap.io.files import hadoop_path, hadoop_reason
 from spark_shap.io.references import collect_arrow
-from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 from spark_shap.io.tables import read_table, replace_run
 
 if TYPE_CHECKING:
@@ -35,13 +31,11 @@ __all__ = [
     "RUNS_SCHEMA",
     "STARTED",
     "RunRecord",
-    "check_location",
     "find_run",
     "read_runs",
     "write_run",
 ]
 
-_OURS = (*schema.TABLES, schema.SHARDS, schema.CLAIMS)
 COMPLETE, STARTED, FAILED = "complete", "started", "failed"
 
 
@@ -63,6 +57,11 @@ class RunRecord:
         SQL predicate and day of the population, if any.
     reference_rows, reference_weight
         Rows used, and the sum of their weights (the number of rows where unweighted).
+    references
+        All references, the first of which the columns above are of, as a JSON list: what was asked for, fingerprint,
+        rows, sum of weights, base values and method of each, and how many rows were scored to find it.
+    reference_agreement
+        By ``"a & b"``: the mean share of a row's four largest values that two references have in common.
     output_space
         ``"probability"``, ``"margin"`` or ``"prediction"``.
     rows_read, rows_explained, rows_rejected, rows_left_out
@@ -106,6 +105,7 @@ class RunRecord:
     reference_fingerprint: str
     reference_rows: int
     reference_weight: float
+    references: str | None = None
     feature_names: tuple[str, ...]
     output_names: tuple[str, ...]
     output_space: str
@@ -120,6 +120,7 @@ class RunRecord:
     additivity_gap_max: float | None = None
     std_error_median: float | None = None
     std_error_p99: float | None = None
+    reference_agreement: Mapping[str, float] = field(default_factory=dict)
     reason_rows: int | None = None
     reason_stable_share: float | None = None
     reason_codes: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +139,13 @@ class RunRecord:
         for name in ("started_at", "finished_at"):
             if getattr(self, name).tzinfo is None:
                 raise UsageError(f"{name}: needs a time zone; use datetime.now(timezone.utc)")
+
+    @property
+    def reference_names(self) -> tuple[str, ...]:
+        """Names of all references, the first one first."""
+        if self.references is None:
+            return (self.reference_name,)
+        return tuple(one["name"] for one in json.loads(self.references))
 
 
 _TYPES: dict[str, T.DataType] = {
@@ -194,12 +202,13 @@ def read_runs(spark: SparkSession, location: Location, *, status: str | None = C
     InputError
         There is no table of runs.
     """
-    df = read_table(spark, location, schema.RUNS).select(*RUNS_SCHEMA.names)
+    df = read_table(spark, location, schema.RUNS)
+    df = df.select(*(name for name in RUNS_SCHEMA.names if name in df.columns))  # what is newer than the table is not
     if status is not None:
         df = df.where(F.col("status") == status)
     rows = collect_arrow(df).to_pylist()
     values = [{name: _from_arrow(value) for name, value in row.items()} for row in rows]
-    records = [RunRecord(**{**row, **{name: dict(row[name]) for name in _MAPS}}) for row in values]
+    records = [RunRecord(**{**row, **{name: dict(row.get(name) or {}) for name in _MAPS}}) for row in values]
     return tuple(sorted(records, key=lambda record: (record.started_at, record.run_id)))
 
 
@@ -211,83 +220,3 @@ def _from_arrow(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return tuple(value) if isinstance(value, list) else value
-
-
-def check_location(spark: SparkSession, location: Location) -> None:
-    """Raise unless tables can be written to a location; nothing is written, made or deleted.
-
-    Parameters
-    ----------
-    spark
-        Classic session, whose Hadoop file system is asked; or Connect, which can only try to read.
-    location
-        Where the tables will be. A folder that is not there is fine if it can be made.
-
-    Raises
-    ------
-    InputError
-        The root is a file, holds other things, holds tables of the other format or cannot be written; or the
-        catalog schema is not there.
-    """
-    if location.root is None:
-        name = str(location.catalog_schema)
-        if not spark.catalog.databaseExists(name):
-            raise InputError(f"output.schema: no schema {name}; create it: CREATE SCHEMA {name}")
-        return
-    listed = _list_by_reading(spark, location.root) if is_connect(spark) else _list(spark, location.root)
-    ours = [name for name in listed if name.split("/")[0] in _OURS]
-    if listed and not ours:
-        some = ", ".join(sorted(set(listed))[:3])
-        raise InputError(
-            f"{location.root}: this folder holds other things ({some}) and none of our tables; "
-            "name a new or empty folder in output.path"
-        )
-    is_delta = any(name.endswith("/_delta_log") for name in ours)
-    is_parquet = not is_delta and any(f"/{schema.RUN_ID}=" in name for name in ours)
-    if (location.format == "delta" and is_parquet) or (location.format == "parquet" and is_delta):
-        found = "delta" if is_delta else "parquet"
-        raise InputError(f"{location.root}: holds {found} tables; set output.format: {found}, or another path")
-
-
-def _list(spark: SparkSession, root: str) -> list[str]:
-    """Return the names in a folder, and in the folders of our tables, if it can be written."""
-    try:
-        files, path, hadoop = hadoop_path(spark, root)
-        nearest = path
-        while not files.exists(nearest):
-            nearest = nearest.getParent()
-        if not files.getFileStatus(nearest).isDirectory():
-            raise InputError(f"{root}: {nearest.toString()} is a file, not a folder; name another output.path")
-        files.access(nearest, hadoop.permission.FsAction.WRITE_EXECUTE)
-        if nearest is not path:
-            return []
-        names = [status.getPath().getName() for status in files.listStatus(path)]
-        names = [name for name in names if not name.startswith((".", "_"))]
-        inner = [name for name in names if name in _OURS]
-        return names + [
-            f"{name}/{status.getPath().getName()}"
-            for name in inner
-            for status in files.listStatus(hadoop.Path(path, name))
-        ]
-    except SPARK_ERRORS as exc:
-        reason = hadoop_reason(exc)
-        raise InputError(f"{root}: cannot be written: {reason}; name another output.path") from None
-
-
-def _list_by_reading(spark: SparkSession, root: str) -> list[str]:
-    """Return names below a folder as far as Spark reads them; none where there is nothing to read."""
-    # Only the column of paths: no file is opened.
-    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
-    try:
-        found = reader.load(root).select("path")
-        ours = found.where(F.col("path").rlike(f"/({'|'.join(_OURS)})/")).limit(20)
-        rows = ours.collect() or found.limit(3).collect()
-    except SPARK_ERRORS as exc:
-        if "PATH_NOT_FOUND" in str(exc):
-            return []
-        raise InputError(f"{root}: cannot be read: {spark_reason(exc)}; name another output.path") from None
-    tail = "/" + PurePosixPath(root).name
-    if any(row.path.endswith(tail) for row in rows):
-        raise InputError(f"{root}: is a file, not a folder; name another output.path")
-    # Without the folders below: _delta_log is hidden from this reader, so they would not tell the format.
-    return [row.path.split(f"{tail}/", 1)[-1].split("/")[0] for row in rows]

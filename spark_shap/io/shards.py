@@ -80,7 +80,8 @@ class Shard:
     committed_at: datetime
 
 
-_OPTIONAL = frozenset({schema.SURROGATE_VALUES, schema.RANKING})
+_OPTIONAL = frozenset({schema.SURROGATE_VALUES, schema.RANKING, schema.FEATURE_BINS})
+_OF_REFERENCES = frozenset({schema.REFERENCE, schema.TOP4_AGREEMENT})
 _TYPES: dict[str, T.DataType] = {"int": T.LongType(), "str": T.StringType(), "datetime": T.TimestampType()}
 _SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for item in fields(Shard)])
 
@@ -181,13 +182,21 @@ def read_committed(
     if not wanted:
         raise InputError(f"{location}: no shard of run {run_id!r} is committed to table {table!r}; run the job")
     rows = read_table(spark, location, table, run_id, shards=sorted(wanted), struct_fields=struct_fields)
-    return rows.drop(*(_OPTIONAL - set(optional)))
+    known = _OPTIONAL | _OF_REFERENCES if schema.has_references(rows.columns) else _OPTIONAL
+    return rows.drop(*(known - set(optional)))
 
 
-def optional_columns(*, surrogate_values: bool, ranking: bool) -> tuple[str, ...]:
-    """Return the names of a run's optional columns of attributions: an audit's exact part, and reasons' ranking."""
+def optional_columns(
+    *, surrogate_values: bool, ranking: bool, references: bool = False, bins: bool = False
+) -> tuple[str, ...]:
+    """Return the names of a run's optional columns of attributions.
+
+    They are an audit's exact part, reasons' ranking, what several references add, and bins for dependence curves.
+    """
     found = [schema.SURROGATE_VALUES] if surrogate_values else []
-    return (*found, schema.RANKING) if ranking else tuple(found)
+    found += [schema.RANKING] if ranking else []
+    found += [schema.FEATURE_BINS] if bins else []
+    return (*found, *sorted(_OF_REFERENCES)) if references else tuple(found)
 
 
 def remove_others(spark: SparkSession, location: Location, run_id: str, shards: Mapping[int, Shard]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from spark_shap.errors import InputError
 from spark_shap.models.convert import converter
-from spark_shap.models.frames import Layout, Rows, is_missing
+from spark_shap.models.frames import Layout, Rows
+from spark_shap.models.values import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_shap.errors import InputError
-from spark_shap.models.frames import is_missing
+from spark_shap.models.values import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd

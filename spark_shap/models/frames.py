@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.errors import InputError
+from spark_shap.models.values import equals, is_missing, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["Background", "Layout", "Rows", "RowsOnly", "is_missing"]
+__all__ = ["Background", "Layout", "Rows", "RowsOnly", "background_rows"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Layout:
     dtypes: tuple[Any, ...]
     is_frame: bool
     missing: tuple[Any, ...]
+
+    def looks_like(self, other: Layout) -> bool:
+        """Whether the model cannot tell a row in this layout from the same row in another."""
+        same = self.names == other.names and self.dtypes == other.dtypes and self.is_frame == other.is_frame
+        return same and list(map(repr, self.missing)) == list(map(repr, other.missing))
 
     @cached_property
     def blocks(self) -> dict[Any, NDArray[np.intp]]:
@@ -95,10 +101,13 @@ class Rows:
         Names and dtypes.
     columns
         One array of length n a feature: numpy, or a pandas extension array.
+    predictions
+        (n, K) what the model says of them, where that is known already: it is not asked again.
     """
 
     layout: Layout
     columns: tuple[Any, ...]
+    predictions: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -106,7 +115,8 @@ class Rows:
 
     def take(self, index: NDArray[np.intp] | slice) -> Rows:
         """Return a part of the rows."""
-        return Rows(self.layout, tuple(column[index] for column in self.columns))
+        known = None if self.predictions is None else self.predictions[index]
+        return Rows(self.layout, tuple(column[index] for column in self.columns), known)
 
     def to_input(self) -> Any:
         """Return the rows as the model's input."""
@@ -119,7 +129,7 @@ class Rows:
         """Return (n, M) bool: whether a value equals that of `other`'s only row (missing = missing)."""
         out = np.empty((len(self), len(self.columns)), dtype=bool)
         for index, (column, single) in enumerate(zip(self.columns, other.columns, strict=True)):
-            out[:, index] = _equals(column, single[0])
+            out[:, index] = equals(column, single[0])
         return out
 
 
@@ -171,10 +181,11 @@ class Background:
         Returns
         -------
         numpy array or pandas frame
-            ``2 n P + n`` rows in the model's layout.
+            ``2 n P + n`` rows in the model's layout; without the last n where their predictions are known.
         """
         n_rows, n_pairs = background_index.shape
-        half, total = n_rows * n_pairs, 2 * n_rows * n_pairs + n_rows
+        n_own = n_rows if rows.predictions is None else 0
+        half, total = n_rows * n_pairs, 2 * n_rows * n_pairs + n_own
         blocks: dict[Any, NDArray[Any]] = {}
         columns: list[Any] = [None] * len(self.layout.names)
         flips = -members.view(np.int8)  # 0 or -1: all bits off or all bits on, whatever the width
@@ -193,18 +204,18 @@ class Background:
                 np.bitwise_and(own ^ other, flips[:, feature], out=lower)
                 np.bitwise_xor(other, lower, out=upper)
                 lower ^= own
-                bits[place, 2 * half :] = own[:, 0]
+                bits[place, 2 * half :] = own[:n_own, 0]
             blocks[dtype] = block
         rest = [index for index, dtype in enumerate(self.layout.dtypes) if dtype not in self.layout.blocks]
         if rest:
             own_index = np.arange(n_rows)[:, None]
             other_index = n_rows + background_index
             for feature in rest:
-                pool = _concat(rows.columns[feature], self.rows.columns[feature])
+                pool = joined(rows.columns[feature], self.rows.columns[feature])
                 mask = members[:, feature]
                 upper_index = np.where(mask, own_index, other_index).ravel()
                 lower_index = np.where(mask, other_index, own_index).ravel()
-                columns[feature] = pool.take(np.concatenate([upper_index, lower_index, own_index[:, 0]]))
+                columns[feature] = pool.take(np.concatenate([upper_index, lower_index, own_index[:n_own, 0]]))
         return self.layout.assemble(columns, blocks, total)
 
 
@@ -219,32 +230,6 @@ class RowsOnly:
     def inert(self, rows: Rows) -> NDArray[np.bool_]:
         """Return (n, M) bool, False: no feature is left out."""
         return np.zeros((len(rows), len(rows.columns)), dtype=bool)
-
-
-def _concat(first: Any, second: Any) -> Any:
-    if isinstance(first, np.ndarray):
-        return np.concatenate([first, second])
-    import pandas as pd
-
-    return pd.concat([pd.Series(first), pd.Series(second)], ignore_index=True).array
-
-
-def is_missing(column: Any) -> NDArray[np.bool_]:
-    """Return (n,) bool, True where a value is missing."""
-    import pandas as pd
-
-    return np.asarray(pd.isna(column), dtype=bool)
-
-
-def _equals(column: Any, value: Any) -> NDArray[np.bool_]:
-    missing = is_missing(column)
-    if is_missing(np.array([value], dtype=object))[0]:
-        return missing
-    with np.errstate(invalid="ignore"):
-        same = np.asarray(column, dtype=object) == value if column.dtype == object else column == value
-    if not isinstance(same, np.ndarray):  # nullable booleans: a missing value equals nothing
-        same = same.to_numpy(dtype=bool, na_value=False)
-    return np.asarray(same, dtype=bool) & ~missing
 
 
 def background_rows(frame: pd.DataFrame | NDArray[Any], names: Sequence[str] | None = None) -> Rows:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from spark_shap.models.frames import Rows
     from spark_shap.models.predictor import Predictor
 
-__all__ = ["refused_rows", "score"]
+__all__ = ["refused_rows", "row_scores", "score"]
 
 _FEW, _SHARE = 5, 0.05
+_NOT_FINITE = "its prediction is "
 
 
 def score(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
@@ -46,6 +47,25 @@ def score(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
             "(reference.where) or mend the model"
         )
     return np.concatenate(predictions)
+
+
+def row_scores(predictor: Predictor, rows: Rows, size: int) -> NDArray[np.float64]:
+    """Return the predictions of rows, (n, K); NaN for those that the model refuses.
+
+    Raises
+    ------
+    ModelError
+        It fails on more than 5 rows and on more than 5 % of them.
+    """
+    predictions, failures = _score(predictor, rows, size)
+    if not predictions:
+        raise ModelError(f"model: it fails on all of {len(rows)} rows, the first time with {failures[0]}")
+    found = np.concatenate(predictions)
+    out = np.full((len(rows), found.shape[1]), np.nan)
+    # A row on which the model raises has no prediction; one that is not finite has.
+    raised = [row for row, why in failures.items() if not why.startswith(_NOT_FINITE)]
+    out[np.setdiff1d(np.arange(len(rows)), raised)] = found
+    return np.where(np.isfinite(out), out, np.nan)
 
 
 def refused_rows(predictor: Predictor, rows: Rows, size: int) -> dict[int, str]:
@@ -81,7 +101,7 @@ def _score(predictor: Predictor, rows: Rows, size: int) -> tuple[list[NDArray[np
             continue
         predictions.append(found)
         for row in np.flatnonzero(~np.isfinite(found).all(axis=1)):
-            failures[start + int(row)] = f"its prediction is {found[row].tolist()}, which is not finite"
+            failures[start + int(row)] = f"{_NOT_FINITE}{found[row].tolist()}, which is not finite"
         _check_few(failures, stop, len(rows), None)
     return predictions, failures
 

@@ -126,7 +126,7 @@ def run_job(folder: Path, name: str, settings: dict) -> None:
         result = run(spark, config)
         out[kind] = time.perf_counter() - start
         out[f"{kind} stages"] = result.seconds
-        out["planned"] = result.plan.seconds
+        out[f"{kind} planned"] = result.plan.seconds
     memory.done.set()
     out["memory"] = memory.peak
     print(json.dumps(out))
@@ -193,6 +193,8 @@ def report(args: argparse.Namespace, folder: Path) -> None:
         explain = job[f"{kind} stages"]["explain"]
         print(f"{f'  of which: {stages}':34}")
         print(f"{'  explaining and writing':34}{explain:>9.2f}{bare / explain:>20.2f}")
+        planned = job[f"{kind} planned"]
+        print(f"{'  of explaining, predicted':34}{planned:>9.2f}  {planned / explain:.2f} of what it took")
     print(f"\npeak memory of a Python worker: {job['memory'] / 2**20:.0f} MB")
     if args.large:
         large = make_table(10 * args.rows, args.data)

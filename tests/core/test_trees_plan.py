@@ -44,7 +44,7 @@ def test_a_plan_of_tables_gives_up_at_the_first_deep_tree(monkeypatch):
     forest = random_forest(2, n_trees=5, depth=6)
     assert plan_tables(forest).table_bytes == plan_trees(forest).table_bytes > 0
     read, usual = [], plan.read_paths
-    monkeypatch.setattr(plan, "read_paths", lambda forest, root: read.append(root) or usual(forest, root))
+    monkeypatch.setattr(plan, "read_paths", lambda forest, root, _: read.append(root) or usual(forest, root))
     deep = path_of(70)
     assert plan_tables(replace(deep, roots=np.repeat(deep.roots, 9))) is None
     assert len(read) == 1

@@ -145,7 +145,7 @@ def test_spark_equals_the_table_route(spark: Any, partitions: int) -> None:
     table = attributions(120)
     frame = spark_frame(spark, table, partitions)
     result = summarize(frame, by=BY, weight="w")
-    assert result.columns == [name for name in SUMMARY_SCHEMA.names if name != "run_id"]
+    assert result.columns == [name for name in SUMMARY_SCHEMA.names if name not in ("run_id", "reference")]
     assert_same(collected(result), summarize_table(table, by=BY, weight="w"))
 
 
@@ -166,7 +166,7 @@ def test_spark_reads_its_rows_once(spark: Any) -> None:
 
 
 def test_columns_come_in_the_order_of_the_table() -> None:
-    text = """run_id segment_by segment output feature n_rows weight mean_abs_shap mean_shap sd min max
+    text = """run_id segment_by segment output reference feature n_rows weight mean_abs_shap mean_shap sd min max
         q01 q05 q25 q50 q75 q95 q99 share_positive rank top4_share sampling_error monte_carlo_error
         mean_shap_sampling_error mean_shap_monte_carlo_error"""
     assert text.split() == SUMMARY_SCHEMA.names
@@ -176,7 +176,7 @@ def test_run_id_is_part_of_the_key_and_comes_first() -> None:
     table = attributions(80)
     run = pa.array(["r1"] * 30 + ["r2"] * 50)
     both = summarize_table(table.append_column("run_id", run), by=["region"])
-    assert both.column_names == SUMMARY_SCHEMA.names
+    assert both.column_names == [name for name in SUMMARY_SCHEMA.names if name != "reference"]
     second = both.filter(pa.array([r == "r2" for r in both["run_id"].to_pylist()])).drop_columns(["run_id"])
     assert_same(second, summarize_table(table.slice(30), by=["region"]))
 

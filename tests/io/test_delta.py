@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from spark_shap import schema
 from spark_shap.errors import InputError, RunError
 from spark_shap.io.location import Location
-from spark_shap.io.runs import check_location
+from spark_shap.io.places import check_location
 from spark_shap.io.sources import read_source
 from spark_shap.io.tables import read_table, replace_run
 

@@ -13,7 +13,8 @@ from records import RECORD
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
 from spark_shap.io.location import Location
-from spark_shap.io.runs import RUNS_SCHEMA, check_location, read_runs, write_run
+from spark_shap.io.places import check_location
+from spark_shap.io.runs import RUNS_SCHEMA, read_runs, write_run
 from spark_shap.io.tables import read_table
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ attributions against the whole background are table look-ups, and so are its ans
 
 from __future__ import annotations
 
+from spark_shap.core.surrogate.encoded import Encoded
 from spark_shap.core.surrogate.fitting import fit_surrogate
-from spark_shap.core.surrogate.model import Encoded, Surrogate
+from spark_shap.core.surrogate.model import Surrogate
 from spark_shap.core.surrogate.settings import SurrogateSettings, default_settings
 
 __all__ = ["Encoded", "Surrogate", "SurrogateSettings", "default_settings", "fit_surrogate"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_shap.core.arrays import FloatArray
+    from spark_shap.core.players import Players
     from spark_shap.core.surrogate.settings import SurrogateSettings
 
 __all__ = ["fit_surrogate"]
@@ -36,6 +37,7 @@ def fit_surrogate(
     weights: FloatArray,
     settings: SurrogateSettings,
     seed: int,
+    players: Players | None = None,
 ) -> Surrogate:
     """Fit g to a model's answers.
 
@@ -53,6 +55,8 @@ def fit_surrogate(
         How much to buy.
     seed
         Same arguments and seed, same surrogate; on any number of threads.
+    players
+        Which player each feature is; None where every feature is one.
     """
     rng = np.random.default_rng(seed % 2**64)
     order = rng.permutation(len(hybrids))
@@ -60,7 +64,7 @@ def fit_surrogate(
     answers = _Answers(hybrids, binning.encode(hybrids)[:, order], targets[order], order)
     link, smooth = _choose(answers, binning, link_of(targets), settings)
     form = _fit(answers, binning, link, smooth, settings, rng)
-    return Surrogate.bind(form, background, weights)
+    return Surrogate.bind(replace(form, players=players), background, weights)
 
 
 class _Answers(NamedTuple):

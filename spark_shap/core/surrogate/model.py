@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spark_shap.core import accelerate
+from spark_shap.core.surrogate.encoded import Encoded, PairAnswers
 from spark_shap.core.surrogate.lookup import Tables
 from spark_shap.core.surrogate.tables import FixedPoint, code_weights, interaction_tables, slot_pairs, value_tables
 from spark_shap.core.surrogate.words import pack, unpack
@@ -18,51 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.players import Players
     from spark_shap.core.surrogate.additive import Additive
     from spark_shap.core.surrogate.binning import Binning
     from spark_shap.core.surrogate.links import Link
     from spark_shap.core.surrogate.trees import ObliviousTrees
 
-__all__ = ["Encoded", "Form", "PairAnswers", "Surrogate"]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Rows as the surrogate sees them.
-
-    Attributes
-    ----------
-    codes
-        (n, T) uint8 the leaf of each tree.
-    parts
-        (n, A, W) int64 words of the functions of single features.
-    """
-
-    codes: NDArray[np.uint8]
-    parts: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.codes)
-
-    def take(self, index: IntArray | slice) -> Encoded:
-        """Return a part of the rows."""
-        return Encoded(self.codes[index], self.parts[index])
-
-
-class PairAnswers(NamedTuple):
-    """Answers to pairs, (n, P, K) each: g(x on S, z elsewhere) - g(z on S, x elsewhere).
-
-    Attributes
-    ----------
-    fine
-        Of the fine surrogate.
-    coarse
-        Of the one whose Shapley values are exact.
-    """
-
-    fine: FloatArray
-    coarse: FloatArray
+__all__ = ["Form", "Surrogate"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +46,8 @@ class Form:
         (K or 2 K,) what 1 means in functions and leaves, and what is added.
     link
         Makes outputs of the margins, or None.
+    players
+        Which player each feature is; None where every feature is one.
     """
 
     binning: Binning
@@ -91,6 +56,20 @@ class Form:
     units: FloatArray
     offset: FloatArray
     link: Link | None
+    players: Players | None = None
+
+    @cached_property
+    def played(self) -> ObliviousTrees:
+        """The trees with the player of each cut in place of its feature: their games' players."""
+        if self.players is None:
+            return self.trees
+        return replace(self.trees, features=self.players.of_column[self.trees.features].astype(np.int32))
+
+    @cached_property
+    def function_players(self) -> IntArray:
+        """The player (A,) of each feature that has a function."""
+        features = self.additive.features
+        return features if self.players is None else self.players.of_column[features]
 
     @property
     def n_columns(self) -> int:
@@ -136,8 +115,8 @@ class Form:
     def tables(self) -> Tables:
         """The trees as the kernels read them."""
         leaves = np.ascontiguousarray(pack(self.trees.leaves).transpose(0, 2, 1))
-        functions = self.additive.features.astype(np.int64)
-        return Tables(leaves, self.trees.features.astype(np.int64), self.trees.slots(), functions)
+        functions = self.function_players.astype(np.int64)
+        return Tables(leaves, self.played.features.astype(np.int64), self.played.slots(), functions)
 
 
 @dataclass(frozen=True)
@@ -177,7 +156,7 @@ class Surrogate:
         columns = form.columns(encoded)
         mass = code_weights(encoded.codes, weights, form.trees.leaves.shape[1])
         base, fine = weights @ form.outputs(columns), weights @ form.fine_outputs(columns)
-        return cls(form, encoded, weights, base, fine, mass, value_tables(form.trees, _leaves(form), mass))
+        return cls(form, encoded, weights, base, fine, mass, value_tables(form.played, _leaves(form), mass))
 
     @property
     def refines(self) -> bool:
@@ -185,9 +164,9 @@ class Surrogate:
         return self.form.link is not None
 
     @property
-    def n_features(self) -> int:
-        """F."""
-        return len(self.form.binning.borders)
+    def n_players(self) -> int:
+        """M: F where every feature is a player."""
+        return len(self.form.binning.borders) if self.form.players is None else self.form.players.n_players
 
     def encode(self, x: FloatArray) -> Encoded:
         """Return rows x (n, F) float64, NaN where missing, ready for the other methods."""
@@ -202,14 +181,17 @@ class Surrogate:
         return self.form.fine_outputs(self.form.columns(rows))
 
     def values(self, rows: Encoded) -> FloatArray:
-        """Return the Shapley values of g against the whole background, (n, F, K).
+        """Return the Shapley values of g against the whole background, (n, M, K).
 
         Exact but for rounding; a row's sum to its prediction less the base values.
         """
-        features = self.form.trees.features
-        total = kernels().value_sums(rows.codes, self.tables.integers, features, self.n_features)
-        values = self.tables.units * total
-        values[:, self.form.additive.features] += self._functions(rows) - self._mean_functions
+        total = kernels().value_sums(rows.codes, self.tables.integers, self.form.played.features, self.n_players)
+        values, functions = self.tables.units * total, self._functions(rows) - self._mean_functions
+        if self.form.players is None:
+            values[:, self.form.function_players] += functions
+        else:  # several functions may be one player's
+            for place, player in enumerate(self.form.function_players):
+                values[:, player] += functions[:, place]
         return np.asarray(values)
 
     def pair_differences(self, rows: Encoded, background_index: IntArray, members: BoolArray) -> FloatArray:
@@ -222,7 +204,7 @@ class Surrogate:
         background_index
             (n, P) the background row z of each pair.
         members
-            (n, F, P) True for the features in the pair's coalition S.
+            (n, M, P) True for the players in the pair's coalition S.
         """
         hybrid, mirror = self.form.pair_columns(rows, self.background, background_index, members)
         return np.asarray(self.form.outputs(hybrid) - self.form.outputs(mirror))
@@ -241,19 +223,19 @@ class Surrogate:
         )
 
     def interactions(self, rows: Encoded) -> FloatArray:
-        """Return pairwise Shapley interaction values of g, (n, F, F, K).
+        """Return pairwise Shapley interaction values of g, (n, M, M, K).
 
-        Off the diagonal half the interaction index of two features each; a row's sums over the last feature axis
+        Off the diagonal half the interaction index of two players each; a row's sums over the last player axis
         are its `values`.
         """
-        n_rows, n_features = len(rows), self.n_features
+        n_rows, n_players = len(rows), self.n_players
         first, second = slot_pairs(self.form.trees.depth)
-        lower, upper = (self.form.trees.features[:, side].astype(np.int32) for side in (first, second))
+        lower, upper = (self.form.played.features[:, side].astype(np.int32) for side in (first, second))
         integers, units = self._interaction_tables
-        total = kernels().value_sums(rows.codes, integers, lower * n_features + upper, n_features**2)
-        out = (units * total).reshape(n_rows, n_features, n_features, -1)
+        total = kernels().value_sums(rows.codes, integers, lower * n_players + upper, n_players**2)
+        out = (units * total).reshape(n_rows, n_players, n_players, -1)
         out += out.transpose(0, 2, 1, 3)
-        diagonal = np.arange(n_features)
+        diagonal = np.arange(n_players)
         out[:, diagonal, diagonal] = 0.0
         out[:, diagonal, diagonal] = self.values(rows) - out.sum(axis=2)
         return np.asarray(out)
@@ -265,7 +247,7 @@ class Surrogate:
 
     @cached_property
     def _interaction_tables(self) -> FixedPoint:
-        return interaction_tables(self.form.trees, _leaves(self.form), self.code_weights)
+        return interaction_tables(self.form.played, _leaves(self.form), self.code_weights)
 
     @cached_property
     def _mean_functions(self) -> FloatArray:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spark_shap.core.arrays import BoolArray, FloatArray, HashArray, IntArray
-    from spark_shap.core.game import Questions
+    from spark_shap.core.questions import Questions
     from spark_shap.core.sampling import SampledPairs
     from spark_shap.core.strata import BackgroundStrata
-    from spark_shap.core.surrogate.model import Encoded, Surrogate
+    from spark_shap.core.surrogate.encoded import Encoded
+    from spark_shap.core.surrogate.model import Surrogate
 
 __all__ = [
     "SEED_SHIFT",
@@ -65,8 +66,8 @@ def fit_refinement(surrogate: Surrogate, n_pairs: int, strata: BackgroundStrata,
     """Choose the penalty by pairs of some background rows."""
     index, hashes = pilot_rows(seed, len(surrogate.background))
     rows = surrogate.background.take(index)
-    bank = design_bank(surrogate.n_features, _PILOT_PAIRS, 1.0, seed + SEED_SHIFT)
-    players = np.ones((len(rows), surrogate.n_features), dtype=bool)
+    bank = design_bank(surrogate.n_players, _PILOT_PAIRS, 1.0, seed + SEED_SHIFT)
+    players = np.ones((len(rows), surrogate.n_players), dtype=bool)
     pairs = draw_pairs(bank, strata, hashes, players=players)
     answers = pairs.draw(slice(None), slice(None))
     fine, coarse = surrogate.pair_answers(rows, *answers)

@@ -30,6 +30,8 @@ class Batch(NamedTuple):
     ----------
     n_classes
         (d,) classes of the features of a group.
+    players
+        (d,) which of the group's players each feature is, numbered as they come: 0 to d - 1 where every feature is one.
     groups
         (g,) numbers of the groups.
     first_leaf
@@ -44,6 +46,7 @@ class Batch(NamedTuple):
     """
 
     n_classes: tuple[int, ...]
+    players: tuple[int, ...]
     groups: IntArray
     first_leaf: IntArray
     passes: BoolArray
@@ -55,12 +58,17 @@ class Batch(NamedTuple):
         """States of each group."""
         return int(np.prod(self.n_classes))
 
+    @property
+    def n_players(self) -> int:
+        """Players of each group."""
+        return max(self.players) + 1
+
     def patterns(self) -> IntArray:
-        """Return (L, s) the features, as bits, whose tests a row in each state passes."""
-        out = np.zeros((len(self.passes), self.n_states), dtype=np.intp)
+        """Return (L, s) the players, as bits, all of whose tests a row in each state passes."""
+        out = np.full((len(self.passes), self.n_states), (1 << self.n_players) - 1, dtype=np.intp)
         state, stride = np.arange(self.n_states), 1
-        for feature, count in enumerate(self.n_classes):
-            out |= self.passes[:, feature, state // stride % count].astype(np.intp) << feature
+        for feature, (count, player) in enumerate(zip(self.n_classes, self.players, strict=True)):
+            out &= ~((~self.passes[:, feature, state // stride % count]).astype(np.intp) << player)
             stride *= count
         return out
 
@@ -75,11 +83,12 @@ class _Member(NamedTuple):
 
 def make_batches(trees: Iterable[GroupedTree]) -> list[Batch]:
     """Return the groups of trees, numbered through, by shape."""
-    shapes: dict[tuple[tuple[int, ...], int, bool], list[_Member]] = {}
+    shapes: dict[tuple[tuple[int, ...], tuple[int, ...], int, bool], list[_Member]] = {}
     number = itertools.count()
     for paths, groups in trees:
         for group in groups:
-            shape = (tuple(group.n_classes.values()), len(paths.outputs), group.alone)
+            players = group.local_players(paths)
+            shape = (tuple(group.n_classes.values()), players, len(paths.outputs), group.alone)
             shapes.setdefault(shape, []).append(_Member(next(number), group, paths))
     return [_batch(part) for alike in shapes.values() for part in _chunks(alike)]
 
@@ -113,6 +122,7 @@ def _batch(members: list[_Member]) -> Batch:
             leaf += 1
     return Batch(
         n_classes,
+        members[0].group.local_players(members[0].paths),
         np.array([member.number for member in members]),
         first_leaf,
         passes,

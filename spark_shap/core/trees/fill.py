@@ -33,7 +33,7 @@ __all__ = ["interaction_potential_table", "interaction_table", "leaf_coverage", 
 
 def leaf_coverage(batch: Batch, patterns: IntArray, histogram: FloatArray) -> FloatArray:
     """Return Q (L, 2**d) of each leaf from the histograms (g, s) of its groups and the patterns (L, s)."""
-    n_leaves, width = len(patterns), 1 << len(batch.n_classes)
+    n_leaves, width = len(patterns), 1 << batch.n_players
     n_own = np.diff(np.append(batch.first_leaf, n_leaves))
     place = patterns + np.arange(n_leaves)[:, None] * width
     counted = np.bincount(place.ravel(), np.repeat(histogram, n_own, axis=0).ravel(), n_leaves * width)
@@ -53,19 +53,19 @@ def interaction_potential_table(q: FloatArray) -> FloatArray:
 
 
 def value_table(batch: Batch, patterns: IntArray, q: FloatArray) -> FloatArray:
-    """Return (g, d, k, s) Shapley values of the groups' features in each state."""
+    """Return (g, d, k, s) Shapley values of the groups' players in each state."""
     whole, less = potentials(q)
     of_whole = np.take_along_axis(whole, patterns, axis=1)
 
     def values(feature: int) -> FloatArray:
         return of_whole - np.take_along_axis(less, patterns & ~(1 << feature), axis=1)
 
-    return _sum_leaves(batch, len(batch.n_classes), map(values, range(len(batch.n_classes))))
+    return _sum_leaves(batch, batch.n_players, map(values, range(batch.n_players)))
 
 
 def interaction_table(batch: Batch, patterns: IntArray, q: FloatArray) -> FloatArray:
-    """Return (g, d (d - 1) / 2, k, s) halves of the interaction index of the features' pairs (0, 1), (0, 2), ..."""
-    d = len(batch.n_classes)
+    """Return (g, d (d - 1) / 2, k, s) halves of the interaction index of the players' pairs (0, 1), (0, 2), ..."""
+    d = batch.n_players
     pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
     if not pairs:
         return np.zeros((len(batch.groups), 0, batch.values.shape[1], batch.n_states))

@@ -65,6 +65,16 @@ class Group:
             stride *= count
         return out
 
+    def local_players(self, paths: TreePaths) -> tuple[int, ...]:
+        """Return which of its players each axis is, in the order of a state's digits; players numbered as they come."""
+        number: dict[int, int] = {}
+        return tuple(number.setdefault(paths.axes[axis].player, len(number)) for axis in self.n_classes)
+
+    def may_be_alone(self, paths: TreePaths) -> bool:
+        """Whether a state says no more than which players pass, as potentials need it: each player has one axis."""
+        local = self.local_players(paths)
+        return len(set(local)) == len(local)
+
     def table_entries(self, n_outputs: int) -> int:
         """Return the numbers in the group's table for a tree with so many outputs."""
         return self.n_states * (1 if self.alone else len(self.labels) * n_outputs)
@@ -93,15 +103,20 @@ def group_leaves(paths: TreePaths) -> list[Group]:
         open_groups[position] = left + right if joined is None else [*left[:-1], joined, *right[1:]]
     n_outputs = len(paths.outputs)
     return [
-        replace(group, alone=len(group.leaves) == 1 and group.table_entries(n_outputs) > _MAX_ENTRIES)
+        replace(
+            group,
+            alone=len(group.leaves) == 1
+            and group.table_entries(n_outputs) > _MAX_ENTRIES
+            and group.may_be_alone(paths),
+        )
         for group in open_groups[0]
         if group.labels
     ]
 
 
 def single_leaves(paths: TreePaths) -> list[Group]:
-    """Return every leaf as a group of its own with a table of potentials: the form with the least memory."""
-    return [replace(group, alone=True) for group in _singles(paths) if group.labels]
+    """Return every leaf as a group of its own, with a table of potentials where that can be: the least memory."""
+    return [replace(group, alone=group.may_be_alone(paths)) for group in _singles(paths) if group.labels]
 
 
 def _singles(paths: TreePaths) -> list[Group]:

@@ -17,6 +17,7 @@ from spark_shap.core.trees.bins import Edges, bin_values, node_edges, sort_edges
 
 if TYPE_CHECKING:
     from spark_shap.core.arrays import BoolArray, FloatArray, IntArray
+    from spark_shap.core.players import Players
     from spark_shap.forest import Forest
 
 __all__ = ["Axis", "TreePaths", "read_paths"]
@@ -30,11 +31,14 @@ class Axis:
     ----------
     feature
         The column of the rows.
+    player
+        Whose bit it is: the feature itself, or the group that it belongs to.
     edges
         The tree's own edges, sorted; they make ``n_bins`` bins.
     """
 
     feature: int
+    player: int
     edges: Edges
 
     @property
@@ -84,9 +88,9 @@ class TreePaths:
         return np.flatnonzero(self.values.any(axis=0))
 
 
-def read_paths(forest: Forest, root: int) -> TreePaths:
-    """Return what the leaves below a root demand."""
-    axes, sets = _tests(forest, _inner_nodes(forest, root))
+def read_paths(forest: Forest, root: int, players: Players | None = None) -> TreePaths:
+    """Return what the leaves below a root demand, of which players."""
+    axes, sets = _tests(forest, _inner_nodes(forest, root), players)
     everything = [(1 << axis.n_bins) - 1 for axis in axes]
     out = TreePaths(axes, [], [], [], [], [], np.empty((0, forest.n_outputs)))
     links: list[list[int]] = []
@@ -124,16 +128,19 @@ def _inner_nodes(forest: Forest, root: int) -> IntArray:
     return np.concatenate(found)
 
 
-def _tests(forest: Forest, nodes: IntArray) -> tuple[tuple[Axis, ...], dict[int, tuple[int, int]]]:
+def _tests(
+    forest: Forest, nodes: IntArray, players: Players | None
+) -> tuple[tuple[Axis, ...], dict[int, tuple[int, int]]]:
     """Return the axes, and for each inner node its axis and the bins that go left."""
     features, node_axis = np.unique(forest.feature[nodes], return_inverse=True)
     owner, edges = node_edges(forest, nodes)
     owner, edges, _ = sort_edges(node_axis[owner], edges)
     stop = np.searchsorted(owner, np.arange(len(features)), "right")
     start = np.append(0, stop[:-1]).astype(np.intp)[: len(features)]
+    owners = features if players is None else players.of_column[features]
     axes = tuple(
-        Axis(int(feature), Edges(edges.at[a:b], edges.closed[a:b]))
-        for feature, a, b in zip(features, start, stop, strict=True)
+        Axis(int(feature), int(player), Edges(edges.at[a:b], edges.closed[a:b]))
+        for feature, player, a, b in zip(features, owners, start, stop, strict=True)
     )
     values, n_bins = bin_values(stop - start, edges), stop - start + 2
     # Every node is asked about every bin of its axis. The values are what rounding leaves of x already.

@@ -23,11 +23,13 @@ from spark_shap.core.trees.deep_tree import DeepTree
 from spark_shap.core.trees.grouping import GroupedTree, group_leaves, single_leaves
 from spark_shap.core.trees.paths import read_paths
 from spark_shap.core.trees.section import Section
+from spark_shap.errors import MethodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spark_shap.core.arrays import FloatArray
+    from spark_shap.core.players import Players
     from spark_shap.core.trees.grouping import Group
     from spark_shap.core.trees.paths import TreePaths
     from spark_shap.forest import Forest
@@ -51,7 +53,7 @@ class TreePlan:
     deep
         Trees without.
     n_features
-        F.
+        F, or players.
     table_bytes
         What the tables will take.
     """
@@ -70,14 +72,25 @@ class _Building:
     forest: Forest
     constant: FloatArray
     left: int
+    players: Players | None
     sections: list[Section] = field(default_factory=list)
     deep: list[DeepTree] = field(default_factory=list)
     waiting: list[GroupedTree] = field(default_factory=list)
     waiting_leaves: int = 0
 
+    @property
+    def n_features(self) -> int:
+        """F, or players."""
+        return self.forest.n_features if self.players is None else self.players.n_players
+
     def walk(self, paths: TreePaths) -> None:
         """Add a tree that is walked."""
         forest = self.forest
+        if self.players is not None:
+            raise MethodError(
+                "groups: a tree has paths too long for tables, and those are walked feature by feature; limit the "
+                "trees' depth, or use method='sampling'"
+            )
         tree = DeepTree.build(paths, n_features=forest.n_features, single_precision=forest.single_precision)
         self.deep.append(tree)
 
@@ -100,9 +113,7 @@ class _Building:
         """Make a section of the waiting trees."""
         if self.waiting:
             forest = self.forest
-            section = Section.build(
-                self.waiting, n_features=forest.n_features, single_precision=forest.single_precision
-            )
+            section = Section.build(self.waiting, n_features=self.n_features, single_precision=forest.single_precision)
             self.sections.append(section)
         self.waiting, self.waiting_leaves = [], 0
 
@@ -110,10 +121,10 @@ class _Building:
         """Return what was added."""
         self.flush()
         used = memory_mb * 2**20 - self.left
-        return TreePlan(self.constant, tuple(self.sections), tuple(self.deep), self.forest.n_features, used)
+        return TreePlan(self.constant, tuple(self.sections), tuple(self.deep), self.n_features, used)
 
 
-def plan_trees(forest: Forest, *, memory_mb: int = 512) -> TreePlan:
+def plan_trees(forest: Forest, *, memory_mb: int = 512, players: Players | None = None) -> TreePlan:
     """Return the forest's plan.
 
     Parameters
@@ -122,22 +133,24 @@ def plan_trees(forest: Forest, *, memory_mb: int = 512) -> TreePlan:
         The trees.
     memory_mb
         What the tables may take.
+    players
+        Which player each feature is; None where every feature is one.
 
     Raises
     ------
     MethodError
-        A tree has more than 64 features on one path.
+        A tree has more than 64 features on one path, or players that are groups where it is too deep for tables.
     """
-    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20)
+    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20, players)
     for paths, share in _shares(building):
         if not building.tabulate(paths, share):
             building.walk(paths)
     return building.plan(memory_mb)
 
 
-def plan_tables(forest: Forest, *, memory_mb: int = 512) -> TreePlan | None:
+def plan_tables(forest: Forest, *, memory_mb: int = 512, players: Players | None = None) -> TreePlan | None:
     """Return the forest's plan where every tree has tables; None as soon as one has not. Parameters as above."""
-    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20)
+    building = _Building(forest, forest.base.astype(np.float64), memory_mb * 2**20, players)
     if all(building.tabulate(paths, share) for paths, share in _shares(building)):
         return building.plan(memory_mb)
     return None
@@ -147,7 +160,7 @@ def _shares(building: _Building) -> Iterator[tuple[TreePaths, int]]:
     """Yield each tree and the bytes that it may take: what is left, divided by the trees to come."""
     forest = building.forest
     for done, root in enumerate(forest.roots):
-        yield read_paths(forest, int(root)), building.left // (len(forest.roots) - done)
+        yield read_paths(forest, int(root), building.players), building.left // (len(forest.roots) - done)
 
 
 def _choose(paths: TreePaths, share: int) -> list[Group] | None:
@@ -158,7 +171,10 @@ def _choose(paths: TreePaths, share: int) -> list[Group] | None:
     if sum(8 << len(paths.conditions[leaf]) for leaf in paths.leaves) > share:
         return None
     groups = group_leaves(paths)
-    return groups if _bytes(groups, len(paths.outputs)) <= share else single_leaves(paths)
+    if _bytes(groups, len(paths.outputs)) <= share:
+        return groups
+    groups = single_leaves(paths)
+    return groups if _bytes(groups, len(paths.outputs)) <= share else None  # a player with several features is no bit
 
 
 def _bytes(groups: list[Group], n_outputs: int) -> int:

@@ -61,11 +61,11 @@ class Section:
     state_start
         (G,) where the states of a group begin in a histogram; groups with potentials come last.
     features
-        The features of each group, in the order of its digits.
+        The features, or other players, of each group, in the order of its digits.
     outputs
         The outputs that each group's tree has.
     n_features, n_outputs
-        F and K.
+        F (or players) and K.
     """
 
     bins: Bins
@@ -97,7 +97,10 @@ class Section:
             n_states,
             alone,
             state_start,
-            tuple(np.array([paths.axes[axis].feature for axis in group.n_classes]) for paths, group in pairs),
+            tuple(
+                np.array(list(dict.fromkeys(paths.axes[axis].player for axis in group.n_classes)))
+                for paths, group in pairs
+            ),
             tuple(paths.outputs for paths, _ in pairs),
             n_features,
             trees[0].paths.values.shape[1],

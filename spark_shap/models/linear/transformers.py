@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_shap.models.frames import is_missing
+from spark_shap.models.values import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

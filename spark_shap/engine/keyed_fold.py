@@ -1,0 +1,143 @@
+"""Folding attributions by run, reference, output and segment: on each partition, then where the states meet.
+
+The rows of the input never move and are read once. What is folded is a state of flat arrays; `KeyedFold` says how one
+is made of a block's rows, how two merge, and which rows of a table it becomes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, fields
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+from spark_shap.dataframes import column
+from spark_shap.engine.summary_blocks import column_texts, group_bounds
+from spark_shap.engine.summary_schema import KEY_COLUMNS, SummaryKey
+from spark_shap.engine.types import spark_schema
+from spark_shap.schema import OUTPUT, REFERENCE, RUN_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pyspark.sql import DataFrame
+
+    from spark_shap.core.arrays import IntArray
+
+__all__ = ["Folding", "fold_frame", "keyed_members"]
+
+_MERGE_PARTITIONS = 4
+_STATES_PER_BATCH = 64
+_KEYS = [pa.field(name, pa.string()) for name in KEY_COLUMNS]
+
+State = TypeVar("State", bound=Any)
+
+
+class Folding(Protocol, Generic[State]):
+    """What is folded; it travels to workers."""
+
+    @property
+    def state(self) -> type[State]:
+        """A dataclass of flat float64 arrays."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the table after the key columns."""
+        ...
+
+    def local(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[SummaryKey, State]]:
+        """Yield states of parts of a partition, keys repeated at will."""
+        ...
+
+    def merge(self, left: State, right: State) -> State:
+        """Return the state of both."""
+        ...
+
+    def result(self, state: State) -> list[pa.Array]:
+        """Return the columns of the table that a state becomes, of equal length."""
+        ...
+
+
+def keyed_members(
+    block: pa.RecordBatch, populations: Sequence[str], segmentations: Sequence[Sequence[str]]
+) -> Iterator[tuple[SummaryKey, IntArray]]:
+    """Yield what each segment of each segmentation in a block is, with the positions of its rows."""
+    for columns in segmentations:
+        # Texts once a column: they are both what groups and what labels.
+        texts = {name: column_texts(block, name) for name in (*populations, *columns)}
+        order, bounds = group_bounds(block.num_rows, list(texts.values()))
+        for start, stop in pairwise(bounds):
+            members = order[start:stop]
+            first = {name: text[int(members[0])].as_py() for name, text in texts.items()}
+            parts = [first[name] for name in columns]
+            # A combination is a JSON list: joined by commas, values that hold commas would meet.
+            segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
+            label = ", ".join(columns)
+            yield SummaryKey(first.get(RUN_ID), label, segment, first[OUTPUT], first.get(REFERENCE)), members
+
+
+def fold_frame(rows: DataFrame, wanted: Sequence[str], how: Folding[Any]) -> DataFrame:
+    """Return the table that attributions fold to, lazily; they are evaluated once.
+
+    Parameters
+    ----------
+    rows
+        Attributions.
+    wanted
+        The columns that are read, key columns among them.
+    how
+        What is folded.
+    """
+    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
+    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
+    states = numbered.mapInArrow(partial(_local, how, tuple(wanted)), spark_schema(_state_schema(how)))
+    met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
+    result = met.mapInArrow(partial(_merge, how), spark_schema(_result_schema(how)))
+    absent = [name for name in (RUN_ID, REFERENCE) if name not in wanted]
+    return result.drop(*absent) if absent else result
+
+
+def _state_schema(how: Folding[Any]) -> pa.Schema:
+    return pa.schema([*_KEYS, *(pa.field(one.name, pa.list_(pa.float64())) for one in fields(how.state))])
+
+
+def _result_schema(how: Folding[Any]) -> pa.Schema:
+    return pa.schema([*_KEYS, *how.schema])
+
+
+def _local(how: Folding[Any], names: tuple[str, ...], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    named = (pa.RecordBatch.from_arrays(batch.columns, names=list(names)) for batch in batches)
+    states = list(_met(how, how.local(named)).items())
+    schema = _state_schema(how)
+    for start in range(0, len(states), _STATES_PER_BATCH):
+        rows = [(*key, *astuple(state)) for key, state in states[start : start + _STATES_PER_BATCH]]
+        arrays = [pa.array(cells, field.type) for cells, field in zip(zip(*rows, strict=True), schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _merge(how: Folding[Any], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    schema = _result_schema(how)
+    for key, state in _met(how, _read(how, batches)).items():
+        columns = how.result(state)
+        keys = [pa.array([part] * len(columns[0]), pa.string()) for part in key]
+        yield pa.RecordBatch.from_arrays([*keys, *columns], schema=schema)
+
+
+def _read(how: Folding[Any], batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[SummaryKey, Any]]:
+    n_keys = len(KEY_COLUMNS)
+    for batch in batches:
+        for row in range(batch.num_rows):
+            cells = [one[row] for one in batch.columns]
+            arrays = [cell.values.to_numpy(zero_copy_only=False) for cell in cells[n_keys:]]
+            yield SummaryKey(*(cell.as_py() for cell in cells[:n_keys])), how.state(*arrays)
+
+
+def _met(how: Folding[Any], found: Iterable[tuple[SummaryKey, Any]]) -> dict[SummaryKey, Any]:
+    states: dict[SummaryKey, Any] = {}
+    for key, state in found:
+        states[key] = how.merge(states[key], state) if key in states else state
+    return states
