@@ -40,6 +40,11 @@ def keep_sample(spark: SparkSession, job: Job, written: DataFrame, shards: Mappi
         copy = (job.run_id, shards[STAGED].shard)
         applicants = read_staged(spark, job.location, copy, None, inputs.applicants.columns)
     applicants = inputs.applicants if applicants is None else applicants
-    rows = SampledRows(applicants, written, inputs.columns.key, inputs.prepared.feature_names)
+    # A group of features is no column; its members are not shown.
+    features = [name for name in inputs.prepared.feature_names if name in applicants.columns]
+    if not features:
+        forget_sample(spark, job.location, job.run_id)
+        return
+    rows = SampledRows(applicants, written, inputs.columns.key, features)
     n_rows = sum(one.n_explained for part, one in shards.items() if part >= 0)
     write_sample(rows, job.location, job.run_id, size=size, n_rows=n_rows)

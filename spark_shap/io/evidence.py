@@ -17,7 +17,7 @@ from spark_shap.dataframes import column, quoted
 from spark_shap.errors import InputError
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.samples import sampled_rows
-from spark_shap.io.shards import read_committed, read_shards
+from spark_shap.io.shards import optional_columns, read_committed, read_shards
 from spark_shap.io.tables import read_table
 
 if TYPE_CHECKING:
@@ -77,8 +77,17 @@ class RunTables:
         where, features = (self._spark, self._location, name, self.record.run_id), self.record.feature_names
         if name in (schema.ATTRIBUTIONS, schema.REJECTS):
             shards = read_shards(self._spark, self._location, self.record.run_id)
-            return read_committed(*where, shards, struct_fields=features)
-        return read_table(*where, struct_fields=features)
+            several = optional_columns(surrogate_values=False, ranking=False, references=True)
+            found = read_committed(*where, shards, struct_fields=features, optional=several)
+            return self._of_first(found, several) if schema.has_references(found.columns) else found
+        found = read_table(*where, struct_fields=features)
+        several = (schema.REFERENCE,)
+        return self._of_first(found, several) if {*several} & {*found.columns} - {*self.key} else found
+
+    def _of_first(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
+        """Return the lines against the first of several references, which the run's record speaks of."""
+        reference = F.col(schema.REFERENCE)
+        return table.where(reference.isNull() | (reference == self.record.reference_name)).drop(*columns)
 
     def _table_if_any(self, name: str) -> DataFrame | None:
         try:
