@@ -12,6 +12,7 @@ tolerance, reasons that are to be stable) cannot be had this way.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,11 +72,12 @@ class PipelineCall:
     def scored(self, frame: DataFrame) -> DataFrame:
         """Return a frame transformed, with the output as an array of doubles beside it."""
         from pyspark.ml.functions import vector_to_array
+        from pyspark.ml.linalg import VectorUDT
         from pyspark.sql import functions as F
 
         found: DataFrame = self.model.transform(frame)
         value = F.col(quoted(self.output))
-        if found.schema[self.output].dataType.typeName() == "vector":
+        if isinstance(found.schema[self.output].dataType, VectorUDT):
             values = vector_to_array(value)
             value = F.when(F.size(values) == 2, F.slice(values, 2, 1)).otherwise(values)
         else:
@@ -193,21 +195,23 @@ class _Answer:
         scores: list[NDArray[np.float64]] = []
         expected = 0
         for batch in batches:
+            if batch.num_rows == 0:
+                continue
             steps, portions, found = batch.columns
-            starts = [*np.flatnonzero(portions.is_valid()), batch.num_rows]
-            values = found.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
-            if starts[0] > 0 and portion is None:
-                raise _out_of_order()
-            for start, stop in zip([0, *starts[:-1]], starts, strict=True):
-                if start in starts[:-1]:
+            numbers = steps.to_numpy()
+            values = found.flatten().to_numpy().reshape(batch.num_rows, -1)
+            begun = [int(place) for place in np.flatnonzero(portions.is_valid())]
+            for start, stop in pairwise(sorted({0, *begun, batch.num_rows})):
+                if start in begun:
                     if portion is not None:
                         yield from self._answered(portion, scores)
-                    portion = pa.ipc.open_stream(portions[int(start)].as_py()).read_next_batch()
+                    portion = pa.ipc.open_stream(portions[start].as_py()).read_next_batch()
                     scores, expected = [], 0
-                if not np.array_equal(steps[start:stop].to_numpy(), np.arange(expected, expected + stop - start)):
+                due = np.arange(expected, expected + stop - start)
+                if portion is None or not np.array_equal(numbers[start:stop], due):
                     raise _out_of_order()
                 scores.append(values[start:stop])
-                expected += int(stop - start)
+                expected += stop - start
         if portion is not None:
             yield from self._answered(portion, scores)
 
