@@ -58,9 +58,8 @@ def test_values_are_those_of_the_same_function_in_python(table, pipeline, twin):
     assert found["error"].isna().all()
     assert found["bad"].tolist() == KEYED["bad"].tolist()
     assert found["prediction"].to_numpy() == pytest.approx(expected.predictions, abs=1e-12)
-    values = np.array([list(row) for row in found["shap_values"]])
+    values, errors = (np.array([list(row.values()) for row in found[name]]) for name in ("shap_values", "std_errors"))
     assert values == pytest.approx(expected.values, abs=1e-9)
-    errors = np.array([list(row) for row in found["std_errors"]])
     assert errors == pytest.approx(expected.std_errors, abs=1e-6)
     assert errors.max() > 0
 
