@@ -16,11 +16,13 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SETS = {  # Spark release: constraints, folder, extras
+SETS = {  # Spark release, or what else a set is for: constraints, folder, extras
     "4.2": ("constraints.txt", ".venv", "local,connect,sklearn,shap,fast,boosters,report,test,lint"),
     # Without Delta and lint: Delta's extra asks for 4.x, and the code is checked once, on the default set.
     "3.5": ("constraints-spark35.txt", ".venv-spark35", "spark,connect,sklearn,shap,fast,report,test"),
     "4.3": ("constraints-spark43.txt", ".venv-spark43", "spark,connect,sklearn,shap,fast,report,test"),
+    # On the default Spark, with libraries that are too large for every run of the tests (PyTorch's alone take 5 GB).
+    "models": ("constraints.txt", ".venv-models", "spark,fast,models,test"),
 }
 # Written first without a digest and last with it: a folder without this file is not ours to remove.
 MARKER = "spark-shap-environment"
@@ -116,7 +118,9 @@ def _make(folder, spark, digest):
             way_out = "Move it away, or set SPARK_SHAP_VENV to the folder to use instead."
             _fail("spark-shap: %s was made by something else and is left alone. %s" % (folder, way_out), 2)
         shutil.rmtree(folder)
-    sys.stderr.write("spark-shap: making %s for Spark %s: about a minute and 2 GB, once\n" % (folder, spark))
+    size = "some minutes and 7 GB" if spark == "models" else "about a minute and 2 GB"
+    what = "the tests of models" if spark == "models" else "Spark %s" % spark
+    sys.stderr.write("spark-shap: making %s for %s: %s, once\n" % (folder, what, size))
     sys.stderr.flush()
     marker = os.path.join(folder, MARKER)
     constraints, _, extras = SETS[spark]

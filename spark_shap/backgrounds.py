@@ -10,7 +10,7 @@ import numpy as np
 
 from spark_shap.dataframes import is_spark_frame
 from spark_shap.errors import InputError, UsageError
-from spark_shap.models.conform import conform, frame_from_arrow
+from spark_shap.models.conform import as_declared, conform, frame_from_arrow
 from spark_shap.models.frames import background_rows
 from spark_shap.plan import Plan, make_plan
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from spark_shap.closed_forms import BackgroundFold
+    from spark_shap.models.adapters.mlflow import InputColumns
     from spark_shap.models.frames import Rows
     from spark_shap.prepare import Prepared
 
@@ -105,6 +106,8 @@ class SparkBackground:
         Column of weights, or None.
     seed
         Of that order.
+    declared
+        Columns as the model's signature has them, if it has one.
     """
 
     frame: DataFrame
@@ -112,6 +115,7 @@ class SparkBackground:
     features: tuple[str, ...]
     weight: str | None
     seed: int
+    declared: InputColumns | None = None
 
     @cached_property
     def n_rows(self) -> int:
@@ -135,7 +139,8 @@ class SparkBackground:
         from spark_shap.io.references import sample_by_hash, to_background
 
         rows = sample_by_hash(self.frame, key=self.key, size=size, seed=self.seed)
-        return to_background(rows, self.features, self.weight)
+        frame, weights = to_background(rows, self.features, self.weight)
+        return as_declared(frame, self.declared), weights
 
 
 def _split_weights(background: Any, weights: str) -> tuple[Any, NDArray[np.float64]]:

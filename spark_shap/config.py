@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunConfig", "config_json", "load_config"]
 
+ModelFormat = Literal["auto", "pickle", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "mlflow"]
+
 
 class Applicants(_Source):
     """The rows to explain."""
@@ -56,18 +58,22 @@ class Applicants(_Source):
 class Model(_Section):
     """What is explained. Loading a file runs its code: only load files you trust, and give their sha256."""
 
-    exactly_one = ("object", "file")
+    exactly_one = ("object", "file", "uri")
 
     object: Annotated[str, Field(pattern=r"^[^\W\d][\w.]*:[^\W\d][\w.]*$")] | None = None
     file: Name | None = None
+    uri: Annotated[str, Field(pattern=r"^(models|runs):/.+$")] | None = None  # as MLflow resolves it
+    format: ModelFormat = "auto"  # of the file; auto: by its content
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     output_names: Annotated[Names, Field(min_length=1)] | None = None
 
     @classmethod
     def _cross_problems(cls, data: dict[str, Any]) -> list[tuple[str, str]]:
         problems = super()._cross_problems(data)
-        if "sha256" in data and "file" not in data:
-            problems.append(("sha256", "is checked on the bytes of model.file, and none is given; remove it"))
+        if "sha256" in data and not {"file", "uri"} & set(data):
+            problems.append(("sha256", "is checked on the bytes of model.file or uri, and none is given; remove it"))
+        if data.get("format", "auto") != "auto" and "file" not in data:
+            problems.append(("format", "is that of model.file, and none is given; remove it"))
         return problems
 
 

@@ -10,11 +10,11 @@ from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.reasons import reason_spec
 from spark_shap.backgrounds import given_background, names_of, plan_on_spark, population_rows
 from spark_shap.dataframes import is_spark_frame
+from spark_shap.engine.spark_ml import predictor_of
 from spark_shap.errors import UsageError
 from spark_shap.explanation import Explanation, Interactions
 from spark_shap.in_memory import explain_rows, interact_rows
 from spark_shap.models.frames import background_rows
-from spark_shap.models.predictor import as_predictor
 from spark_shap.options import Options
 from spark_shap.plan import Plan, make_plan
 from spark_shap.prepare import Prepared, prepare
@@ -41,8 +41,7 @@ class Explainer:
     Parameters
     ----------
     model
-        A fitted estimator with `predict_proba`, `decision_function` or `predict`, or a function from
-        rows (n, M) to (n,) or (n, K).
+        A fitted estimator, a Booster, a network, a Spark ML model, or a function from rows (n, M) to (n,) or (n, K).
     background
         (B, M) pandas frame, numpy array or Spark DataFrame. The model is called with exactly its columns,
         order and dtypes.
@@ -128,7 +127,7 @@ class Explainer:
         )
         if feature_names is not None and not isinstance(background, np.ndarray):
             raise UsageError("feature_names: they name an array's columns; this background has names of its own")
-        predictor = as_predictor(model, output_space, None if output_names is None else names_of(output_names))
+        predictor = predictor_of(model, output_space, None if output_names is None else names_of(output_names))
         choice = (background_key, background_size)
         background, weights, whole = given_background(background, weights, choice, int(seed))
         rows = background_rows(background, feature_names)

@@ -45,6 +45,8 @@ from spark_shap.roles import check_key_types, check_names, features_of, kept_col
 from spark_shap.schema import REFERENCE, TOP4_AGREEMENT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
@@ -96,11 +98,11 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     # Small jobs of Spark and the driver's own work, side by side.
     with ThreadPoolExecutor(6) as pool, one_thread():
         starting = pool.submit(start_workers, spark)
-        loaded = load_model(object=config.model.object, file=config.model.file, sha256=config.model.sha256)
+        loaded = load_model(**config.model.model_dump(exclude={"output_names"}))
         pool.submit(load_kernels)
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
-        source = _source(spark, config, loaded.model)
+        source = _source(spark, config, loaded.feature_names)
         starting.result()
         return _checked(spark, config, loaded, source, pool)
 
@@ -115,7 +117,7 @@ class _Source(NamedTuple):
     version: int | None
 
 
-def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
+def _source(spark: SparkSession, config: RunConfig, known: Sequence[str] | None) -> _Source:
     """Open the applicants and the references, and check their columns."""
     applicants = config.applicants
     version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
@@ -130,7 +132,7 @@ def _source(spark: SparkSession, config: RunConfig, model: Any) -> _Source:
     keep = kept_columns(config)
     require_columns(frame, [*applicants.key, *keep], what="applicants")
     references = [open_reference(spark, one, frame) for one in config.populations]
-    features = features_of(config, model, [frame, *references], keep)
+    features = features_of(config, known, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
     problems = group_problems(config.explain.groups or {}, features)
     if problems:
@@ -156,7 +158,7 @@ def _checked(
     frame, _, _, columns, version = source
     counting = pool.submit(census, frame, columns.key)
     predictor = as_predictor(loaded.model, config.explain.output_space, config.model.output_names)
-    references, alike = _draw(config, source, predictor, pool)
+    references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), pool)
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
     given = _Given(loaded.model, predictor, alike, found.n_rows)
@@ -190,13 +192,12 @@ def _checked(
 
 
 def _draw(
-    config: RunConfig, source: _Source, predictor: Predictor, pool: ThreadPoolExecutor
+    config: RunConfig, source: _Source, scorer: Scorer, pool: ThreadPoolExecutor
 ) -> tuple[list[tuple[Reference, Drawn]], pd.DataFrame]:
     """Return the references with their rows, and applicants drawn by the hash of their keys."""
     key, seed = config.applicants.key, config.explain.seed
     rows = sample_by_hash(source.frame, key=key, size=POPULATION_ROWS, seed=seed)
     drawing = pool.submit(collect_columns, rows, source.features)
-    scorer = Scorer(predictor, config.explain.memory_mb)
     how = Drawing(key, tuple(source.features), seed, scorer, drawing.result, config.references is not None)
     found = [(one, draw(one, frame, how)) for one, frame in zip(config.populations, source.references, strict=True)]
     return found, frame_from_arrow(drawing.result())

@@ -15,6 +15,7 @@ from spark_shap.backgrounds import SparkBackground
 from spark_shap.errors import InputError
 from spark_shap.io.references import background_of, collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, where_rows
+from spark_shap.models.conform import as_declared
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.scoring import row_scores
 from spark_shap.prepare import block_rows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_shap.models.adapters.mlflow import InputColumns
     from spark_shap.models.predictor import Predictor
     from spark_shap.references import Reference
 
@@ -40,14 +42,15 @@ _MOST_CANDIDATES = 200_000
 
 
 class Scorer(NamedTuple):
-    """The model as scores: its function, its outputs' names, and the memory for a block of rows."""
+    """The model as scores: its function, the memory for a block of rows, and the columns of its signature, if any."""
 
     predictor: Predictor
     memory_mb: int
+    declared: InputColumns | None = None
 
     def __call__(self, frame: pd.DataFrame, output: str | None) -> NDArray[np.float64]:
         """Return one output of rows, (n,); NaN where the model refuses a row."""
-        rows = background_rows(frame)
+        rows = background_rows(as_declared(frame, self.declared))
         found = row_scores(self.predictor, rows, block_rows(Background(rows), self.memory_mb))
         names = self.predictor.output_names or tuple(f"output_{index}" for index in range(found.shape[1]))
         if output is None and found.shape[1] > 1:
@@ -85,7 +88,7 @@ class Drawing(NamedTuple):
         if self.typed and own.schema.equals(others.schema):
             both = pa.concat_tables([own, others])
             background = background_of(both, self.features)[0].iloc[: len(background)]
-        return background, weights
+        return as_declared(background, self.scorer.declared), weights
 
 
 class Drawn(NamedTuple):
@@ -153,7 +156,8 @@ def draw(reference: Reference, frame: DataFrame, drawing: Drawing) -> Drawn:
         return _scored(reference, sample, drawing)
     if reference.size == "all":
         # All of it is folded where it is, or brought here later: a sample shows its types.
-        whole = SparkBackground(frame, key, drawing.features, reference.weight, seed)
+        declared = drawing.scorer.declared
+        whole = SparkBackground(frame, key, drawing.features, reference.weight, seed, declared)
         return Drawn(*drawing.rows(sample(_BACKGROUND_ROWS), reference.weight), whole)
     # A larger sample begins with the rows of a smaller one.
     own = drawing.own(reference) and reference.size <= POPULATION_ROWS

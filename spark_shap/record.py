@@ -41,6 +41,7 @@ def make_record(config: RunConfig, inputs: Inputs, run_id: str, *, started: date
         finished_at=datetime.now(UTC),
         config=config_json(config),
         model_uri=redact_text(inputs.model.uri),
+        model_kind=redact_text(inputs.model.kind),
         model_fingerprint=inputs.model.fingerprint,
         reference_name=reference.name,
         reference_predicate=None if reference.where is None else redact_text(reference.where),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_shap.errors import InputError
 
@@ -46,13 +46,14 @@ def kept_columns(config: RunConfig) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys([*config.applicants.keep, *segments, *weight]) if name not in key)
 
 
-def features_of(config: RunConfig, model: Any, frames: Sequence[DataFrame], keep: Sequence[str]) -> list[str]:
+def features_of(
+    config: RunConfig, known: Sequence[str] | None, frames: Sequence[DataFrame], keep: Sequence[str]
+) -> list[str]:
     """Return the features: as configured, else as the model says, else all columns with no other role."""
     if config.applicants.features is not None:
         return list(config.applicants.features)
-    known = getattr(model, "feature_names_in_", None)
     if known is not None:
-        return [str(name) for name in known]
+        return list(known)
     roles = {*config.applicants.key, *keep, *(one.weight for one in config.populations)}
     applicants, first, *others = frames
     everywhere = set(applicants.columns).intersection(*(one.columns for one in others))

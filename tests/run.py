@@ -22,8 +22,10 @@ NOTHING_COLLECTED = 5  # pytest's exit code
 
 def groups(spark, slow):
     """Return the name and pytest's marker expression of each process, in order."""
+    if spark == "models":
+        return [("models", "models")]
     quick = "" if slow else " and not slow"
-    rows = [("ordinary", "not (delta or connect or cluster or bench)" + quick)]
+    rows = [("ordinary", "not (delta or connect or cluster or bench or models)" + quick)]
     if spark == "4.2":  # the only set with Delta
         rows.append(("delta", "delta" + quick))
     if spark != "3.5":  # its package has no Connect server
@@ -73,9 +75,13 @@ def main():
         epilog="All other arguments go to pytest, with paths as seen from the top of the checkout.",
         allow_abbrev=False,
     )
-    parser.add_argument("--spark", choices=sorted(environment.SETS), default="4.2", help="default 4.2")
+    releases = sorted(name for name in environment.SETS if name != "models")
+    parser.add_argument("--spark", choices=releases, default="4.2", help="default 4.2")
+    parser.add_argument("--models", action="store_true", help="only those of PyTorch, Keras, ONNX and MLflow")
     parser.add_argument("--slow", action="store_true", help="also long tests and a standalone cluster")
     options, arguments = parser.parse_known_args()
+    if options.models:
+        options.spark = "models"
     folder = environment.prepare(options.spark)
 
     start = time.time()
@@ -94,7 +100,8 @@ def main():
     failed = ", ".join(name for name, code in codes.items() if code)
     passed = ", ".join(name for name, code in codes.items() if not code) or "nothing"
     verdict = "FAILED: %s; passed: %s" % (failed, passed) if failed else "passed: " + passed
-    print("\n%s (Spark %s, %d s)" % (verdict, options.spark, time.time() - start))
+    spark = "4.2" if options.models else options.spark
+    print("\n%s (Spark %s, %d s)" % (verdict, spark, time.time() - start))
     return max(codes.values()) if codes else NOTHING_COLLECTED
 
 

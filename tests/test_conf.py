@@ -130,23 +130,31 @@ def test_bundle_has_a_serverless_and_a_classic_job() -> None:
 @pytest.mark.parametrize("name", ["audit_serverless", "audit_classic"])
 def test_wheel_tasks_call_what_there_is(name: str) -> None:
     job = jobs()[name]
-    (step,) = job["tasks"]
-    wheel = step["python_wheel_task"]
-    assert set(wheel) == {"package_name", "entry_point", "parameters"}
-    assert (wheel["package_name"], cli.task.__module__.split(".")[0]) == ("spark_shap", "spark_shap")
-    declared = (CONF.parent / "pyproject.toml").read_text()
-    assert f'{wheel["entry_point"]} = "spark_shap.cli:task"' in declared
-    arguments = cli._parser().parse_args(wheel["parameters"])
-    assert (arguments.config, arguments.log_format) == ("${workspace.file_path}/audit.yaml", "json")
+    values = {name: one["default"] for name, one in bundle()["variables"].items()}
+    for step in job["tasks"]:
+        wheel = step["python_wheel_task"]
+        assert set(wheel) == {"package_name", "entry_point", "parameters"}
+        assert (wheel["package_name"], cli.task.__module__.split(".")[0]) == ("spark_shap", "spark_shap")
+        declared = (CONF.parent / "pyproject.toml").read_text()
+        assert f'{wheel["entry_point"]} = "spark_shap.cli:task"' in declared
+        given = [re.sub(r"\$\{var\.(\w+)\}", lambda found: values[found[1]], text) for text in wheel["parameters"]]
+        arguments = cli._parser().parse_args(given)
+        assert (arguments.config, arguments.log_format) == ("${workspace.file_path}/audit.yaml", "json")
     assert (BUNDLE / "audit.yaml").exists()  # it is deployed with the folder
+    step, drift = job["tasks"]
+    assert drift["depends_on"] == [{"task_key": step["task_key"]}]
+    assert drift["python_wheel_task"]["parameters"][:3] == ["diff", "previous", "latest"]
+    assert "max_retries" not in drift  # an exit code of 3 is an answer: asked again, it is the same
     if name == "audit_serverless":
+        assert drift["environment_key"] == step["environment_key"]
         (environment,) = job["environments"]
         assert environment["environment_key"] == step["environment_key"]
         assert "libraries" not in step
         wheels = [text for text in environment["spec"]["dependencies"] if text.endswith(".whl")]
     else:
         (cluster,) = job["job_clusters"]
-        assert cluster["job_cluster_key"] == step["job_cluster_key"]
+        assert cluster["job_cluster_key"] == step["job_cluster_key"] == drift["job_cluster_key"]
+        assert drift["libraries"] == step["libraries"]
         assert {"spark_version", "node_type_id", "autoscale", "data_security_mode"} == set(cluster["new_cluster"])
         wheels = [library["whl"] for library in step["libraries"]]
     assert wheels == ["../dist/spark_shap-*.whl"]  # from the file that names it

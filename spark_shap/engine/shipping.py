@@ -139,8 +139,8 @@ def _model(prepared: Prepared) -> Any:
     function = game.predict.function
     if isinstance(function, MethodType):
         return function.__self__
-    # Our own wrappers of classifiers hold the estimator.
-    return function.model if type(function).__module__.startswith("spark_shap.") else function
+    # Our own wrappers hold the estimator or the module.
+    return getattr(function, "model", function) if type(function).__module__.startswith("spark_shap.") else function
 
 
 def _parts(model: Any) -> Iterator[Any]:
@@ -153,9 +153,11 @@ def _parts(model: Any) -> Iterator[Any]:
         seen.add(id(part))
         if isinstance(part, (list, tuple)):
             waiting.extend(part)
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
         elif isinstance(part, partial):
             waiting.extend([part.func, *part.args, *part.keywords.values()])
-        elif part is model or hasattr(part, "get_params") or isinstance(part, FunctionType):
+        elif part is model or hasattr(part, "get_params") or hasattr(part, "forward") or isinstance(part, FunctionType):
             yield part
             waiting.extend(getattr(part, "__dict__", {}).values())
 
@@ -165,8 +167,12 @@ def _one_thread(prepared: Prepared) -> None:
 
     OpenMP and BLAS obey ``OMP_NUM_THREADS``, which Spark sets to ``spark.task.cpus``; ``n_jobs`` does not,
     and to LightGBM even an ``n_jobs`` of None means all cores. CatBoost listens to arguments of its calls alone,
-    which a pipeline around it does not pass.
+    which a pipeline around it does not pass. Adapters of networks know how their libraries are told.
     """
+    game: Any = prepared.method.game
+    if hasattr(game.predict.function, "limit_threads"):
+        game.predict.function.limit_threads()
+        return
     for part in _parts(_model(prepared)):
         if type(part).__module__.startswith("catboost."):
             for name in ("predict", "predict_proba"):

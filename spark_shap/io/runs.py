@@ -51,6 +51,8 @@ class RunRecord:
         With a time zone; kept in UTC, microseconds.
     config
         Canonical JSON without secrets, see `spark_shap.config.config_json`.
+    model_kind
+        What the model was found to be, and by what.
     model_fingerprint, reference_fingerprint
         SHA-256, hexadecimal.
     reference_predicate, reference_as_of
@@ -130,6 +132,7 @@ class RunRecord:
     reason_exclusion_share: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     input_version: str | None = None
+    model_kind: str | None = None
     attempts: int = 1
     shards: int = 1
     error: str | None = None

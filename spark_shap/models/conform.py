@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Problems", "conform", "frame_from_arrow"]
+    from spark_shap.models.adapters.mlflow import InputColumns
+
+__all__ = ["Problems", "as_declared", "conform", "frame_from_arrow"]
 
 Problems = dict[int, str]
 """Why a row cannot be explained, by position."""
@@ -99,3 +101,35 @@ def conform(frame: pd.DataFrame | NDArray[Any], layout: Layout) -> tuple[Rows, P
             problems.setdefault(int(row), f"feature {name!r}: value {value!r} does not fit dtype {dtype}")
         columns.append(column)
     return Rows(layout, tuple(columns)), problems
+
+
+def as_declared(frame: pd.DataFrame, columns: InputColumns | None) -> pd.DataFrame:
+    """Return background rows with the dtypes that a model's signature declares, no value changed.
+
+    Parameters
+    ----------
+    frame
+        (B, M) rows.
+    columns
+        Names and dtypes; None leaves the rows as they are. Features that it does not name keep their dtype.
+
+    Raises
+    ------
+    InputError
+        A value does not fit, such as a missing one where the signature has integers.
+    """
+    if columns is None:
+        return frame
+    names = [name for name in columns.names if name in frame.columns]
+    dtypes = tuple(dtype for name, dtype in zip(columns.names, columns.dtypes, strict=True) if name in frame.columns)
+    rows, problems = conform(frame[names], Layout(tuple(names), tuple(names), dtypes, True, (np.nan,) * len(names)))
+    if problems:
+        first = min(problems)
+        raise InputError(
+            f"reference: {len(problems)} of its {len(frame)} rows are not as the model's signature declares them, the "
+            f"first: {problems[first]}; leave such rows out (reference.where), or log the model with a signature that "
+            "allows them"
+        )
+    declared = rows.to_input()
+    declared.index = frame.index
+    return frame.assign(**{name: declared[name] for name in names})

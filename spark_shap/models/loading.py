@@ -1,7 +1,7 @@
-"""A model from ``module:attribute`` or from a pickled file.
+"""A model from ``module:attribute``, from a file, or from MLflow.
 
-Unpickling runs code that the file names. Load only files that you trust; with ``sha256`` the bytes are
-checked before anything in them runs.
+Loading runs code that the file names, as unpickling does. Load only files that you trust; with ``sha256`` the
+bytes are checked before anything in them runs.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import io
+import logging
 import os
-import pickle
 import sys
-from hashlib import sha256 as sha256_of
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_shap.errors import ModelError, UsageError
+from spark_shap.models.adapters import adapt
+from spark_shap.models.adapters.mlflow import folder_digest, load_kept, open_uri, registered_version
+from spark_shap.models.boosters import feature_names
+from spark_shap.models.files import check_sha256, missing_package, read_file
 from spark_shap.models.fingerprint import fingerprint_bytes, serialized
+from spark_shap.models.formats import detect_folder
+from spark_shap.redaction import redact_text
+
+if TYPE_CHECKING:
+    from spark_shap.models.adapters.mlflow import InputColumns
 
 __all__ = ["LoadedModel", "load_model"]
 
-# Where the package to install is not called as the module.
-_PACKAGES = {
-    "sklearn": "scikit-learn",
-    "yaml": "PyYAML",
-    "category_encoders": "category-encoders",
-}
+_log = logging.getLogger(__name__)
 
 
 class LoadedModel(NamedTuple):
@@ -39,19 +41,38 @@ class LoadedModel(NamedTuple):
     model
         The object, not called.
     uri
-        As given: ``module:attribute`` or the file.
+        As given: ``module:attribute``, the file or folder, or MLflow's URI.
     fingerprint
-        SHA-256: of the file's bytes; or of the object's pickle and its module's source, because a function is
-        pickled by name alone and its code may change.
+        SHA-256: of the file's bytes, or of a folder's names and bytes; or of the object's pickle (of a network its
+        structure and parameters) and its module's source, because a function is pickled by name alone and its code
+        may change.
+    kind
+        What it was found to be, and by what, for people.
+    columns
+        Names and dtypes that an MLflow signature gives.
     """
 
     model: Any
     uri: str
     fingerprint: str
+    kind: str = ""
+    columns: InputColumns | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The features, as a signature or the model itself says; None where neither does."""
+        return feature_names(self.model) if self.columns is None else self.columns.names
 
 
-def load_model(*, object: str | None = None, file: str | Path | None = None, sha256: str | None = None) -> LoadedModel:
-    """Load a model.
+def load_model(
+    *,
+    object: str | None = None,
+    file: str | Path | None = None,
+    uri: str | None = None,
+    format: str = "auto",
+    sha256: str | None = None,
+) -> LoadedModel:
+    """Load a model, and log what it is.
 
     Parameters
     ----------
@@ -59,9 +80,14 @@ def load_model(*, object: str | None = None, file: str | Path | None = None, sha
         ``module:attribute``; modules of the current directory are found too. A function is the model: it is
         not called to make one.
     file
-        Of joblib, cloudpickle or pickle.
+        Of joblib, cloudpickle or pickle, of XGBoost, LightGBM, CatBoost, ONNX, PyTorch or Keras; or a folder of
+        MLflow's.
+    uri
+        ``models:/...`` or ``runs:/...``, as MLflow resolves it.
+    format
+        Of the file, one of `spark_shap.models.formats.FORMATS`; ``"auto"`` tells it by the content.
     sha256
-        Of the file, 64 hexadecimal digits; checked before unpickling.
+        Of the file, or of the folder as `folder_digest` has it, 64 hexadecimal digits; checked before loading.
 
     Returns
     -------
@@ -70,14 +96,52 @@ def load_model(*, object: str | None = None, file: str | Path | None = None, sha
     Raises
     ------
     ModelError
-        It cannot be found, read or unpickled, its checksum differs, or it needs a package that is not
+        It cannot be found, read or loaded, its checksum differs, or it needs a package that is not
         installed (named with the pip command).
+    MissingDependencyError
+        It needs an optional library, named with the pip command.
     """
-    if (object is None) == (file is None):
-        raise UsageError("model: give object or file, and not both")
+    if sum(one is not None for one in (object, file, uri)) != 1:
+        raise UsageError("model: give object, file or uri, one of them and not both")
     if object is not None:
-        return _load_object(object)
-    return _load_file(Path(str(file)), sha256)
+        loaded = _load_object(object)
+    elif uri is not None:
+        with open_uri(uri) as folder:
+            loaded = _load_folder(folder, "model.uri", uri, sha256)
+    else:
+        loaded = _load_path(Path(str(file)), format, sha256)
+    _log.info("model: %s is %s", redact_text(loaded.uri), loaded.kind)
+    return loaded
+
+
+def _load_path(path: Path, format: str, sha256: str | None) -> LoadedModel:
+    if path.is_dir() and detect_folder(path) is not None and format in ("auto", "mlflow"):
+        return _load_folder(path, "model.file", str(path), sha256)
+    data, actual = check_sha256(path, sha256)
+    model, kind = read_file(data, path, format)
+    return LoadedModel(model, str(path), actual, kind)
+
+
+def _load_folder(folder: Path, place: str, name: str, expected: str | None) -> LoadedModel:
+    actual = folder_digest(folder)
+    if expected is not None and actual != expected.lower():
+        raise ModelError(
+            f"{place}: {name}: the sha256 of its files is {actual}, not {expected.lower()}; it was not loaded. Check "
+            "where it comes from, or correct model.sha256"
+        )
+    try:
+        kept = load_kept(folder)
+    except ModuleNotFoundError as error:
+        raise missing_package(f"{place}: {name}", error.name or str(error)) from error
+    except ModelError as error:
+        raise ModelError(f"{place}: {name}: {error}") from error
+    signature = (
+        "no signature of columns" if kept.columns is None else f"a signature of {len(kept.columns.names)} columns"
+    )
+    # A registry's alias names a version, which may be another one tomorrow.
+    version = registered_version(folder) if name.startswith("models:/") else ""
+    kind = f"mlflow{version}, flavor {kept.flavor}, with {signature}"
+    return LoadedModel(adapt(kept.model) or kept.model, name, actual, kind, kept.columns)
 
 
 def _load_object(spec: str) -> LoadedModel:
@@ -100,7 +164,10 @@ def _load_object(spec: str) -> LoadedModel:
         raise ModelError(f"model.object: {spec!r} is {found!r}; name a fitted model or a function of rows")
     source = inspect.getsourcefile(module)
     code = Path(source).read_bytes() if source and Path(source).is_file() else b""
-    return LoadedModel(found, spec, fingerprint_bytes(serialized(found), code))
+    adapted = adapt(found)
+    own = serialized(found) if adapted is None else adapted.fingerprint().encode()
+    kind = f"{type(found).__module__}.{type(found).__qualname__}"
+    return LoadedModel(adapted or found, spec, fingerprint_bytes(own, code), f"object, a {kind}")
 
 
 def _import(name: str, spec: str) -> ModuleType:
@@ -117,52 +184,6 @@ def _import(name: str, spec: str) -> ModuleType:
                 f"model.object: {spec!r}: no module {missing!r} on the path; install it, or run from "
                 f"the folder that holds it, not {here}"
             ) from None
-        raise _missing_package(f"model.object: {spec!r}", missing) from exc
+        raise missing_package(f"model.object: {spec!r}", missing) from exc
     except Exception as exc:  # the module is the user's and may raise anything
         raise ModelError(f"model.object: {spec!r}: importing {name} raised {type(exc).__name__}: {exc}") from exc
-
-
-def _load_file(path: Path, expected: str | None) -> LoadedModel:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"model.file: {path}: no such file (looked from {Path.cwd()})") from None
-    except IsADirectoryError:
-        raise ModelError(f"model.file: {path}: is a folder; name the joblib or pickle file in it") from None
-    except OSError as exc:
-        raise ModelError(f"model.file: {path}: cannot be read: {exc.strerror}") from None
-    actual = sha256_of(data).hexdigest()
-    if expected is not None and actual != expected.lower():
-        raise ModelError(
-            f"model.file: {path}: its sha256 is {actual}, not {expected.lower()}; it was not loaded. "
-            "Check where it comes from, or correct model.sha256"
-        )
-    return LoadedModel(_unpickle(data, path), str(path), actual)
-
-
-def _unpickle(data: bytes, path: Path) -> Any:
-    try:
-        joblib = importlib.import_module("joblib")
-    except ModuleNotFoundError:
-        joblib = None
-    try:
-        # joblib reads plain pickles as well; cloudpickle's are plain, and import it themselves.
-        return joblib.load(io.BytesIO(data)) if joblib else pickle.loads(data)
-    except ModuleNotFoundError as exc:
-        raise _missing_package(f"model.file: {path}", exc.name or str(exc)) from exc
-    except AttributeError as exc:
-        raise ModelError(
-            f"model.file: {path}: {exc}; it was saved where that name exists (a script, a notebook, another "
-            "version of the package): save it with cloudpickle, or with the class in an importable module"
-        ) from exc
-    except Exception as exc:  # model code and damage raise anything
-        hint = "" if joblib else "; if joblib saved it: pip install joblib"
-        raise ModelError(
-            f"model.file: {path}: cannot be unpickled: {type(exc).__name__}: {exc}; it may be damaged, or be no "
-            f"joblib, cloudpickle or pickle file{hint}"
-        ) from exc
-
-
-def _missing_package(place: str, module: str) -> ModelError:
-    top = module.partition(".")[0]
-    return ModelError(f"{place}: needs the package {top!r}: pip install {_PACKAGES.get(top, top)}")

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from spark_shap.errors import MethodError, ModelError
-from spark_shap.models.boosters import booster_call, has_probability, library_of, pipeline_margin, positive
+from spark_shap.models.adapters import adapt
+from spark_shap.models.adapters.calls import positive
+from spark_shap.models.adapters.onnx import OnnxModel
+from spark_shap.models.boosters import booster_call, has_probability, library_of, pipeline_margin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,10 +103,11 @@ def as_predictor(model: Any, output_space: str | None = None, output_names: tupl
     ----------
     model
         A fitted estimator with `predict_proba`, `decision_function` or `predict`, a Booster of XGBoost or
-        LightGBM, or a function from rows to (n,) or (n, K).
+        LightGBM, a PyTorch module, a Keras model, an ONNX graph, or a function from rows to (n,) or (n, K).
     output_space
         None for the default: ``"probability"`` for classifiers, ``"prediction"`` for all else. A binary
-        probability is that of the positive class, ``classes_[1]``.
+        probability is that of the positive class, ``classes_[1]``. What a network or a function returns is
+        explained as it is, and the name given here is its name.
     output_names
         Names of the outputs, where the model does not know them.
 
@@ -117,6 +121,10 @@ def as_predictor(model: Any, output_space: str | None = None, output_names: tupl
     space = check_output_space(output_space)
     if isinstance(model, Predictor):
         return model
+    adapted = adapt(model)
+    if adapted is not None:
+        named: Any = adapted.space(space) if isinstance(adapted, OnnxModel) else space or "prediction"
+        return Predictor(adapted, named, output_names)
     if library_of(model) is not None and hasattr(model, "predict"):
         return _booster(model, space, output_names)
     if hasattr(model, "predict_proba") or hasattr(model, "decision_function"):

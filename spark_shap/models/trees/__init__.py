@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from spark_shap.models.boosters import has_two_classes
+from spark_shap.models.adapters.calls import has_two_classes
 from spark_shap.models.trees.reading import NotReadable, TreeModel, UnreadableError
 
 if TYPE_CHECKING:
