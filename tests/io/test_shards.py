@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,10 @@ import pytest
 from spark_shap import schema
 from spark_shap.errors import InputError, RunError
 from spark_shap.io import claims
-from spark_shap.io.claims import claimed
+from spark_shap.io.claim_stores import other_store_of
+from spark_shap.io.claims import claimed, holder_of, new_claim
 from spark_shap.io.location import Location
+from spark_shap.io.runs import find_run
 from spark_shap.io.shards import (
     Shard,
     attempt_name,
@@ -115,11 +117,15 @@ def test_a_program_that_lost_its_claim_finds_out(spark: SparkSession, location: 
     assert file.exists() is (taken is not None), "another's claim stays"
 
 
-def test_a_dead_program_on_this_machine_is_replaced_at_once(spark: SparkSession, location: Location) -> None:
+def dead_claim() -> str:
     code = "import json; from dataclasses import asdict; from spark_shap.io.claims import new_claim\n"
     code += "print(json.dumps(asdict(new_claim())))"
     root = str(Path(__file__).parents[2])
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout
+
+
+def test_a_dead_program_on_this_machine_is_replaced_at_once(spark: SparkSession, location: Location) -> None:
+    text = dead_claim()
     folder = Path(location.path("_claims"))
     folder.mkdir(parents=True)
     (folder / "r1.json").write_text(text)
@@ -148,3 +154,54 @@ def test_a_place_that_takes_no_claim_is_named(spark: SparkSession, tmp_path: Pat
         claimed(spark, Location(root=str(tmp_path / "file")), "r1"),
     ):
         pass
+
+
+def test_a_program_with_spark_connect_is_seen(spark: SparkSession, location: Location) -> None:
+    other = other_store_of(spark, location, "r1")  # where it claims
+    assert other.create(json.dumps(asdict(new_claim())))
+    with pytest.raises(RunError, match="is making it at this moment"), claimed(spark, location, "r1"):
+        pass
+    assert holder_of(spark, location, "r1")[1] is True
+    assert not list(Path(location.path("_claims")).glob("*"))
+    other.write(dead_claim())
+    assert holder_of(spark, location, "r1")[1] is False
+    with claimed(spark, location, "r1") as holder:
+        holder.check()
+        assert other.read() is None
+        assert holder_of(spark, location, "r1")[1] is True
+
+
+class Late:
+    """The claim of a program with Spark Connect, which appears when one has looked for it first."""
+
+    def __init__(self, *texts: str | None) -> None:
+        self.texts = [None, *texts]
+
+    def read(self) -> str | None:
+        return self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+
+
+def test_of_two_at_once_the_one_with_spark_connect_gives_way(
+    spark: SparkSession, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps(asdict(new_claim()))
+    monkeypatch.setattr(claims, "other_store_of", lambda *place: Late(text, text, None))
+    with claimed(spark, location, "r1") as holder:
+        holder.check()
+    monkeypatch.setattr(claims, "_GIVING_WAY_SECONDS", 0.5)
+    monkeypatch.setattr(claims, "other_store_of", lambda *place: Late(text))  # it had looked before
+    with pytest.raises(RunError, match="is making it at this moment"), claimed(spark, location, "r1"):
+        pass
+    assert not list(Path(location.path("_claims")).glob("*"))
+
+
+@pytest.mark.parametrize("table", [schema.RUNS, schema.SHARDS])
+def test_a_table_that_cannot_be_read_is_not_taken_for_none(spark: SparkSession, location: Location, table: str) -> None:
+    read = {schema.RUNS: find_run, schema.SHARDS: read_shards}[table]
+    assert not read(spark, location, "r1")
+    folder = Path(location.path(table)) / "run_id=r1"
+    folder.mkdir(parents=True)
+    assert not read(spark, location, "r1"), "a job that was killed left a folder"
+    (folder / "part.parquet").write_text("no rows")
+    with pytest.raises(InputError, match=f"table '{table}' cannot be read .*; mend it, or name another place"):
+        read(spark, location, "r1")
