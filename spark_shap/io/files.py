@@ -23,6 +23,7 @@ __all__ = [
     "folder_names",
     "hadoop_path",
     "hadoop_reason",
+    "is_link",
     "is_read_only",
     "remove_files",
     "remove_folder",
@@ -52,8 +53,19 @@ def hadoop_reason(error: BaseException) -> str:
 
 def is_read_only(place: HadoopPath) -> bool:
     """Whether a path that is there lies on a file system of this machine that takes no writes: root may write else."""
+    path = _own_path(place)
+    return path is not None and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def is_link(spark: SparkSession, folder: str) -> bool:
+    """Whether a folder of a classic session is a link to another one on this machine."""
+    path = _own_path(hadoop_path(spark, folder))
+    return path is not None and os.path.islink(path)
+
+
+def _own_path(place: HadoopPath) -> str | None:
     uri = place.files.makeQualified(place.path).toUri()
-    return uri.getScheme() == "file" and bool(os.statvfs(uri.getPath()).f_flag & os.ST_RDONLY)
+    return str(uri.getPath()) if uri.getScheme() == "file" else None
 
 
 def folder_names(spark: SparkSession, folder: str) -> set[str]:

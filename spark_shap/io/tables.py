@@ -23,7 +23,7 @@ from spark_shap import schema
 from spark_shap.dataframes import is_connect, quoted
 from spark_shap.errors import InputError, MissingTableError, UsageError
 from spark_shap.io.delta import delta_exists, open_delta, write_delta
-from spark_shap.io.files import folder_names, remove_files, remove_folder
+from spark_shap.io.files import folder_names, is_link, remove_files, remove_folder
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def replace_row(df: DataFrame, location: Location, table: str, run_id: str) -> N
     that.
     """
     spark, folder = df.sparkSession, run_folder(location, table, run_id)
-    if location.format == "delta" or is_connect(spark):
+    # What a link leads to is not ours to remove; dynamic overwrite removes the link.
+    if location.format == "delta" or is_connect(spark) or is_link(spark, folder):
         replace_run(df, location, table, run_id)
         return
     _check_rows(df, run_id)

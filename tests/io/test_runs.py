@@ -75,6 +75,17 @@ def test_run_that_is_killed_while_its_row_is_replaced(
     assert len(list(Path(location.path(schema.RUNS)).glob("*/*.parquet"))) == 1
 
 
+def test_link_in_place_of_a_run(spark: SparkSession, location: Location, tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", Path(location.path(schema.RUNS)) / f"run_id={RECORD.run_id}"
+    write_run(spark, location, RECORD)
+    link.rename(precious)
+    link.symlink_to(precious)
+    files = sorted(precious.iterdir())
+    write_run(spark, location, replace(RECORD, rows_rejected=2))
+    assert [one.rows_rejected for one in read_runs(spark, location)] == [2]
+    assert sorted(precious.iterdir()) == files
+
+
 def test_only_complete_runs_exist_unless_asked(spark: SparkSession, location: Location) -> None:
     write_run(spark, location, RECORD)
     write_run(spark, location, replace(RECORD, run_id="r2", status="failed"))
