@@ -130,3 +130,20 @@ def test_a_failed_run_says_why(spark: SparkSession, tmp_path: Path) -> None:
 def test_there_are_no_runs(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table 'runs' to read"):
         status(spark, arguments(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.delta
+def test_delta_and_catalog(spark: SparkSession, tmp_path: Path) -> None:
+    done = run(spark, configure(tmp_path, output={"format": "delta"})).record
+    (found,) = json.loads("\n".join(status(spark, arguments(tmp_path, json=True)).lines))
+    assert (found["run_id"], found["state"], found["shards_done"]) == (done.run_id, "complete", 2)
+    spark.sql(f"CREATE SCHEMA shown LOCATION '{tmp_path}/shown'")
+    try:
+        output = {"path": None, "schema": "shown", "format": "delta"}
+        done = run(spark, configure(tmp_path, output=output)).record
+        said = status(spark, arguments(tmp_path, done.run_id, location=None, schema="shown"))
+        assert said.code == 0
+        assert said.lines[0].startswith(f"run {done.run_id}: complete")
+    finally:
+        spark.sql("DROP SCHEMA shown CASCADE")
