@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faults.programs import Work, program, python_workers, run_row, table
+from faults.programs import Work, program, python_workers, table
 from sklearn.linear_model import LinearRegression
 
 pytestmark = pytest.mark.slow
