@@ -7,6 +7,7 @@
     ├── UsageError             an argument of the Python interface or the command line (exit code 2)
     │   └── MethodError        a method, output space or transform that cannot do what was asked
     ├── InputError             applicants, background or their columns
+    │   └── MissingTableError  a table, or a run in it, that is not there
     ├── ModelError             the model cannot be loaded, raises, or returns the wrong thing
     ├── MissingDependencyError Java or an optional package is missing
     └── RunError               a run that started and failed (exit code 1)
@@ -22,6 +23,7 @@ __all__ = [
     "InputError",
     "MethodError",
     "MissingDependencyError",
+    "MissingTableError",
     "ModelError",
     "RunError",
     "SparkShapError",
@@ -58,6 +60,10 @@ class ConfigError(SparkShapError):
 
 class InputError(SparkShapError):
     """Applicants or background cannot be used as they are."""
+
+
+class MissingTableError(InputError):
+    """There is no such table, or no such run in it; one that is there and cannot be read is another matter."""
 
 
 class ModelError(SparkShapError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from spark_shap import schema
 from spark_shap.aggregates import write_aggregates, write_reasons
 from spark_shap.engine.layout import lines_per_row
-from spark_shap.errors import InputError, RunError, SparkShapError, TooManyRejectsError
+from spark_shap.errors import InputError, MissingTableError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
 from spark_shap.io.claims import claimed
@@ -160,8 +160,8 @@ def _begun(
                 _log.info("a new run: since run %s of %s %s changed", other.run_id, _time(other.finished_at), changed)
                 break
         return record
-    # The row of a run that was killed while it was written anew may be gone: the shards know, too.
-    before = earlier or replace(record, attempts=0)
+    # Killed while its row was written anew through Spark Connect, a run may have lost it: the shards know, too.
+    before = earlier or replace(record, attempts=0, started_at=min(one.committed_at for one in there.values()))
     attempts = max(before.attempts, attempts_of(there)) + 1
     shards = next((one.n_parts for one in there.values()), before.shards)
     _log.info("run %s was started before: attempt %d", record.run_id, attempts)
@@ -171,7 +171,7 @@ def _begun(
 def _complete_runs(spark: SparkSession, location: Location) -> tuple[RunRecord, ...]:
     try:
         return read_runs(spark, location)
-    except InputError:  # no table of runs yet
+    except MissingTableError:  # no runs yet
         return ()
 
 

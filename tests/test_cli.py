@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -229,3 +235,94 @@ def test_spark_submit(tmp_path: Path) -> None:
     )
     assert refused.returncode == 2
     assert "config: " in refused.stdout + refused.stderr  # spark-submit joins them
+
+
+@pytest.mark.slow
+def test_log_of_objects(tmp_path: Path) -> None:
+    name = config(tmp_path, explain={"shards": 2, "n_evaluations": 17}, reference={"size": 20})
+    said = call([*ENTRY, "run", "--config", name, "--log-format", "json"], tmp_path)
+    assert said.code == 0, said.err
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    assert all(set(line) >= {"time", "level", "message"} for line in lines)
+    first, second = [line for line in lines if "shard" in line]
+    assert first["rows"] + second["rows"] == 120
+    assert first["run_id"] == second["run_id"] == said.out.split()[1].rstrip(":")
+    for line in (first, second):
+        assert line["rows_per_second"] > 0
+        assert line["evaluations_per_second"] > line["rows_per_second"]
+    assert first["seconds_left"] > second["seconds_left"] == 0
+    shown = call([*ENTRY, "status", "--location", "out", "--run", first["run_id"], "--json"], tmp_path)
+    assert (shown.code, shown.err) == (0, "")
+    (run,) = json.loads(shown.out)
+    assert (run["run_id"], run["state"], run["shards_done"], run["rows_explained"]) == (
+        first["run_id"],
+        "complete",
+        2,
+        120,
+    )
+    assert call([*ENTRY, "status", "--location", "out", "--run", "no"], tmp_path).code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [False, True])
+def test_bar_in_a_terminal(tmp_path: Path, quiet: bool) -> None:
+    pytest.importorskip("tqdm")
+    name = config(tmp_path, explain={"shards": 2, "n_evaluations": 17}, reference={"size": 20})
+    command = [*ENTRY, "run", "--config", name, *(["--quiet"] if quiet else [])]
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=follower, text=True, cwd=tmp_path, env=environment(TMPDIR=str(tmp_path))
+    )
+    os.close(follower)
+    seen = []
+    with suppress(OSError):  # closed by the other side
+        while part := os.read(leader, 65536):
+            seen.append(part)
+    os.close(leader)
+    out, err = process.communicate()[0], b"".join(seen).decode()
+    assert process.returncode == 0, err
+    assert "120 of 120 rows explained" in out
+    assert "%|" not in out
+    if quiet:
+        assert err == ""
+        return
+    assert re.search(r"explaining: 100%\|[^|]+\| 120.*rows/s, [\d,]+ evaluations/s\]", err)
+    assert err.count("shard 2 of 2: ") == 1
+    assert not NOISE.search(err), err
+
+
+@pytest.mark.slow
+def test_interrupting_a_program_ends_the_runs_jobs_and_not_its_session(tmp_path: Path) -> None:
+    name = config(tmp_path, Sleeps())
+    code = (
+        "import logging, os, signal, threading, time\n"
+        "from pyspark.sql import SparkSession\n"
+        "from spark_shap.config import load_config\n"
+        "from spark_shap.pipeline import run\n"
+        "logging.basicConfig(level=logging.ERROR)\n"
+        "spark = SparkSession.builder.master('local[2]').config('spark.ui.enabled', 'false').getOrCreate()\n"
+        "tracker = spark.sparkContext.statusTracker()\n"
+        "def interrupt():\n"
+        "    time.sleep(25)\n"
+        "    print('active', len(tracker.getActiveJobsIds()))\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
+        "try:\n"
+        f"    run(spark, load_config({name!r}))\n"
+        "except KeyboardInterrupt:\n"
+        "    start = time.time()\n"
+        "    while tracker.getActiveJobsIds() and time.time() < start + 30:\n"
+        "        time.sleep(0.2)\n"
+        "    print('left', list(tracker.getActiveJobsIds()), 'counts', spark.range(7).count())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=tmp_path,
+        env=environment(PYSPARK_PYTHON=sys.executable),
+    )
+    assert re.search(r"active [1-9]\d*\nleft \[\] counts 7", done.stdout), done.stdout + done.stderr[-2000:]

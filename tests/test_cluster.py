@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 import pandas as pd
-import pyspark
 import pytest
 import yaml
+from clusters import SPARK, environment, standalone
 from portfolio import FEATURES, Model, applicants, save, score, settings
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[1]
-SPARK = Path(pyspark.__file__).parent
 
 
 class Telling(Model):
@@ -40,63 +38,11 @@ class Telling(Model):
         return super().__call__(rows)
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])
-
-
-def wait_for(log: Path, text: str) -> None:
-    for _ in range(240):
-        if text in log.read_text():
-            return
-        time.sleep(0.25)
-    raise AssertionError(log.read_text())
-
-
-def environment(**variables: str) -> dict[str, str]:
-    values = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SPARK_HOME")}
-    return {
-        **values,
-        "SPARK_HOME": str(SPARK),
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        **variables,
-    }
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster, whose processes start in folders without the package."""
-    folder = tmp_path_factory.mktemp("cluster")
-    port = free_port("127.0.0.1")
-    address = f"spark://127.0.0.1:{port}"
-    processes = []
-
-    def daemon(name: str, *arguments: str) -> Path:
-        log = folder / f"{name}.log"
-        command = [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{arguments[0]}", *arguments[1:]]
-        with log.open("w") as file:
-            processes.append(subprocess.Popen(command, stdout=file, stderr=file, cwd=folder, env=environment()))
-        return log
-
-    try:
-        web = str(free_port("127.0.0.1"))
-        log = daemon("master", "master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", web)
-        wait_for(log, "I have been elected leader")
-        for number in (1, 2):
-            host = f"127.0.0.{number}"
-            options = ["--host", host, "--cores", "1", "--memory", "1200m", "--webui-port", str(free_port(host))]
-            options += ["--work-dir", str(folder / f"work{number}")]
-            daemon(f"worker{number}", "worker.Worker", *options, address)
-        for number in (1, 2):
-            wait_for(folder / f"worker{number}.log", "Successfully registered with master")
-        yield address
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=30)
+    with standalone(tmp_path_factory.mktemp("cluster")) as one:
+        yield one.address
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +97,42 @@ def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: 
     values = np.array([list(row.values()) for row in rows["shap_values"]])
     np.testing.assert_allclose(values.sum(axis=1) + rows["base_value"], rows["prediction"], atol=1e-6)
     np.testing.assert_allclose(rows["prediction"], score(applicants(400)[FEATURES]), rtol=1e-12)
+
+
+def test_example_settings(cluster: str, package: Path, tmp_path: Path) -> None:
+    applicants(400).rename(columns={"id": "application_id"}).to_parquet(tmp_path / "applicants.parquet", index=False)
+    model = save(Model(tmp_path / "calls"), tmp_path / "scorecard.pkl")
+    job = tmp_path / "explain_portfolio.py"
+    job.write_bytes((ROOT / "jobs" / "explain_portfolio.py").read_bytes())
+    command = [str(SPARK / "bin" / "spark-submit"), "--properties-file", str(ROOT / "conf" / "standalone.conf")]
+    command += ["--master", cluster, "--py-files", str(package)]
+    # The workers here are small, and on this machine.
+    small = {"spark.executor.cores": "1", "spark.executor.memory": "600m", "spark.driver.memory": "1g"}
+    for name, value in {**small, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}.items():
+        command += ["--conf", f"{name}={value}"]
+    command += [str(job), "run", "--config", str(ROOT / "conf" / "standalone.yaml"), "--log-format", "json"]
+    overrides = {
+        "applicants.path": tmp_path / "applicants.parquet",
+        "applicants.features": json.dumps(FEATURES),
+        "model.file": model,
+        "output.path": tmp_path / "out",
+        "explain.n_evaluations": 65,
+        "explain.shards": 2,
+    }
+    for name, value in overrides.items():
+        command += ["--set", f"{name}={value}"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=tmp_path,
+        env=environment(PYSPARK_DRIVER_PYTHON=sys.executable),
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "400 of 400 rows explained, 0 rejected" in done.stdout
+    # spark-submit joins a program's standard error with its output.
+    lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith('{"time"')]
+    assert [line["shard"] for line in lines if "shard" in line] == [1, 2]
+    assert "%|" not in done.stdout + done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ from portfolio import FEATURES, Model, applicants, save, score, settings, worker
 from spark_shap import Explainer, applicant_report, pipeline, read_run
 from spark_shap.config import RunConfig
 from spark_shap.dataframes import is_connect
-from spark_shap.errors import InputError, TooManyRejectsError
+from spark_shap.errors import InputError, RunError, TooManyRejectsError
+from spark_shap.io.claims import claimed, new_claim
 from spark_shap.io.location import Location
 from spark_shap.io.runs import read_runs
 from spark_shap.io.shards import read_shards
@@ -213,3 +216,14 @@ def test_references_groups_and_curves(spark_connect: SparkSession, tmp_path: Pat
     assert all(set(table["reference"]) == {"near", "all"} for table in tables.values())
     assert set(tables["dependence"]["feature"]) == {"age", "rate.pct", "purpose"}
     assert set(tables["reason_rates"]["segment_by"]) == {"", "region"}
+
+
+def test_a_program_with_a_classic_session_is_seen(spark_connect: SparkSession, tmp_path: Path) -> None:
+    location, file = Location(str(tmp_path)), tmp_path / "_claims" / "r1.json"  # where it claims
+    file.parent.mkdir()
+    file.write_text(json.dumps(asdict(new_claim())))
+    with pytest.raises(RunError, match="is making it at this moment"), claimed(spark_connect, location, "r1"):
+        pass
+    file.write_text(json.dumps(asdict(replace(new_claim(), born="before"))))
+    with claimed(spark_connect, location, "r1") as holder:
+        holder.check()

@@ -258,3 +258,11 @@ def test_names_and_values_are_text(spark: SparkSession, tmp_path: Path) -> None:
     found = injected(spark, tmp_path, {})
     for run_id in RUN_IDS:
         refused_everywhere(spark, found.location, run_id)
+
+
+@pytest.mark.slow
+@pytest.mark.delta
+def test_names_and_values_are_text_on_delta(spark: SparkSession, tmp_path: Path) -> None:
+    found = injected(spark, tmp_path, {"format": "delta"})
+    for run_id in RUN_IDS:
+        refused_everywhere(spark, found.location, run_id)

@@ -15,7 +15,7 @@ from portfolio import Model, applicants, save, settings
 from spark_shap import job, pipeline
 from spark_shap.config import RunConfig
 from spark_shap.errors import InputError, TooManyRejectsError
-from spark_shap.io.claim_stores import store_of, stores_of
+from spark_shap.io.claim_stores import other_store_of, store_of
 from spark_shap.io.claims import new_claim
 from spark_shap.io.location import Location
 from spark_shap.io.shards import commit_shard
@@ -91,7 +91,7 @@ def test_from_a_run_that_is_made_to_one_that_is_complete(
     assert (held.state, held.made_by) == ("claimed", elsewhere.who)
     assert status(spark, arguments(tmp_path, dead.run_id)).code == 3
     store.remove()
-    shared = stores_of(spark, place, dead.run_id)[-1]  # where a program claims that works through Spark Connect
+    shared = other_store_of(spark, place, dead.run_id)  # where a program claims that works through Spark Connect
     assert shared.create(json.dumps(asdict(elsewhere)))
     assert read_status(spark, place)[0].state == "claimed"
     shared.remove()
@@ -130,3 +130,20 @@ def test_a_failed_run_says_why(spark: SparkSession, tmp_path: Path) -> None:
 def test_there_are_no_runs(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table 'runs' to read"):
         status(spark, arguments(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.delta
+def test_delta_and_catalog(spark: SparkSession, tmp_path: Path) -> None:
+    done = run(spark, configure(tmp_path, output={"format": "delta"})).record
+    (found,) = json.loads("\n".join(status(spark, arguments(tmp_path, json=True)).lines))
+    assert (found["run_id"], found["state"], found["shards_done"]) == (done.run_id, "complete", 2)
+    spark.sql(f"CREATE SCHEMA shown LOCATION '{tmp_path}/shown'")
+    try:
+        output = {"path": None, "schema": "shown", "format": "delta"}
+        done = run(spark, configure(tmp_path, output=output)).record
+        said = status(spark, arguments(tmp_path, done.run_id, location=None, schema="shown"))
+        assert said.code == 0
+        assert said.lines[0].startswith(f"run {done.run_id}: complete")
+    finally:
+        spark.sql("DROP SCHEMA shown CASCADE")

@@ -1,6 +1,8 @@
 """Where a claim to a run lies: a file that is made only if it is not there, or a table of one row.
 
-A file that is half written, by a program that is at it or was killed there, reads as a text that is no claim.
+A session that has a file system claims by a file, one through Spark Connect by a table, and each can read what the
+other has. A file that is half written, by a program that is at it or was killed there, reads as a text that is no
+claim.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
 from spark_shap import schema
 from spark_shap.dataframes import is_connect
-from spark_shap.errors import InputError
+from spark_shap.errors import InputError, MissingTableError
 from spark_shap.io.files import HadoopPath, hadoop_path
 from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.io.tables import read_table, replace_run
@@ -25,18 +28,27 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["Store", "store_of", "stores_of"]
+__all__ = ["OtherStore", "Store", "other_store_of", "store_of"]
 
 _FOLDER = "_claims"  # hidden from readers of folders
 _SETTLE_SECONDS = 1.0
+_UNREADABLE: tuple[type[Exception], ...] = (InputError, *SPARK_ERRORS)
 
 
-class Store(Protocol):
-    """Holds one text, or none."""
+class OtherStore(Protocol):
+    """Holds one text, or none, of programs with sessions of the other kind."""
 
     def read(self) -> str | None:
-        """Return the text."""
+        """Return the text; empty where something is there that cannot be read at the moment."""
         ...
+
+    def remove(self) -> None:
+        """Leave none, where that can be done."""
+        ...
+
+
+class Store(OtherStore, Protocol):
+    """Holds one text, or none."""
 
     def create(self, text: str) -> bool:
         """Write the text if there is none; whether it is there now."""
@@ -46,24 +58,25 @@ class Store(Protocol):
         """Write the text in place of the one that is there."""
         ...
 
-    def remove(self) -> None:
-        """Leave none."""
-        ...
-
 
 def store_of(spark: SparkSession, location: Location, run_id: str) -> Store:
     """Return the store of a run's claim."""
     if location.root is None or is_connect(spark):
         return _TableStore(spark, location, run_id)
-    there = hadoop_path(spark, f"{location.path(_FOLDER)}/{run_id}.json")
+    there = hadoop_path(spark, _file(location, run_id))
     uri = there.files.makeQualified(there.path).toUri()
     return _LocalStore(Path(uri.getPath())) if uri.getScheme() == "file" else _FileStore(spark, there)
 
 
-def stores_of(spark: SparkSession, location: Location, run_id: str) -> tuple[Store, ...]:
-    """Return the stores where programs may have left a claim, those that work through Spark Connect included."""
-    store = store_of(spark, location, run_id)
-    return (store,) if isinstance(store, _TableStore) else (store, _TableStore(spark, location, run_id))
+def other_store_of(spark: SparkSession, location: Location, run_id: str) -> OtherStore | None:
+    """Return the store that sessions of the other kind claim by: classic ones, or those through Spark Connect."""
+    if location.root is None:
+        return None
+    return (_SeenFile if is_connect(spark) else _TableStore)(spark, location, run_id)
+
+
+def _file(location: Location, run_id: str) -> str:
+    return f"{location.path(_FOLDER)}/{run_id}.json"
 
 
 @dataclass(frozen=True)
@@ -162,8 +175,10 @@ class _TableStore:
     def read(self) -> str | None:
         try:
             rows = read_table(self.spark, self.location, schema.CLAIMS, self.run_id).collect()
-        except InputError:
+        except MissingTableError:
             return None
+        except _UNREADABLE:  # it is written anew at this moment
+            return ""
         texts: list[str] = sorted(row["claim"] for row in rows)
         return texts[0] if texts else None
 
@@ -183,3 +198,24 @@ class _TableStore:
     def _replace(self, rows: list[tuple[str, str]]) -> None:
         df = self.spark.createDataFrame(rows, f"{schema.RUN_ID} string, claim string").coalesce(1)
         replace_run(df.select(F.col(schema.RUN_ID), "claim"), self.location, schema.CLAIMS, self.run_id)
+
+
+@dataclass(frozen=True)
+class _SeenFile:
+    """A file as a session sees it that gives no file system."""
+
+    spark: SparkSession
+    location: Location
+    run_id: str
+
+    def read(self) -> str | None:
+        try:
+            name = _file(self.location, self.run_id)
+            return "".join(row[0] for row in self.spark.read.option("wholetext", "true").text(name).collect())
+        except AnalysisException:  # not there
+            return None
+        except SPARK_ERRORS:
+            return ""
+
+    def remove(self) -> None:
+        """Leave it: whoever looks at it later finds it as dead."""

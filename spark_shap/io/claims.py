@@ -1,7 +1,9 @@
 """Claims: at most one program makes a run at a time.
 
 What a run commits is right whoever commits it (see `spark_shap.io.shards`), so a claim only saves work: it
-tells a second program that a first one is at it, and lets it take over when the first one is dead. The
+tells a second program that a first one is at it, and lets it take over when the first one is dead. Programs with
+classic sessions and those with Spark Connect claim in different places. Each writes its own claim and then looks for
+the other's: of two at once at least one sees the other, and the one with Spark Connect gives way. The
 program that holds a claim renews it; a claim that nobody renews is dead. No two clocks are compared: whoever
 finds a claim of another machine watches whether it changes. Of a program on the same machine the system
 knows whether it lives.
@@ -21,8 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spark_shap.dataframes import is_connect
 from spark_shap.errors import RunError
-from spark_shap.io.claim_stores import store_of, stores_of
+from spark_shap.io.claim_stores import other_store_of, store_of
 from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.redaction import redact_text
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from spark_shap.io.claim_stores import Store
+    from spark_shap.io.claim_stores import OtherStore, Store
     from spark_shap.io.location import Location
 
 __all__ = ["Claim", "Holder", "claimed", "holder_of"]
@@ -39,6 +42,7 @@ __all__ = ["Claim", "Holder", "claimed", "holder_of"]
 _log = logging.getLogger(__name__)
 RENEW_SECONDS = 20.0
 _PATIENCE = 3.5  # renewals missed
+_GIVING_WAY_SECONDS = 15.0
 _AWAY: tuple[type[Exception], ...] = (OSError, *SPARK_ERRORS)
 
 
@@ -115,8 +119,17 @@ def claimed(spark: SparkSession, location: Location, run_id: str) -> Iterator[Ho
     RunError
         Another program makes this run.
     """
-    store = store_of(spark, location, run_id)
+    store, other = store_of(spark, location, run_id), other_store_of(spark, location, run_id)
+    dead = None if other is None else _wait_for_death(other, run_id)
+    if other is not None and dead is not None:
+        other.remove()
     claim = _acquire(store, run_id)
+    if other is not None:
+        try:
+            _look_around(other, dead, run_id, patience=0 if is_connect(spark) else _GIVING_WAY_SECONDS)
+        except BaseException:
+            store.remove()
+            raise
     holder, done = Holder(store, claim, run_id), threading.Event()
     thread = threading.Thread(target=_keep_renewing, args=(holder, done), daemon=True)
     thread.start()
@@ -134,11 +147,10 @@ def claimed(spark: SparkSession, location: Location, run_id: str) -> Iterator[Ho
 
 def holder_of(spark: SparkSession, location: Location, run_id: str) -> tuple[Claim, bool | None] | None:
     """Return the claim to a run, if there is one, and whether its program lives; None: that cannot be told at once."""
-    texts = (store.read() for store in stores_of(spark, location, run_id))
-    claim = next((found for text in texts if (found := _parsed(text)) is not None), None)
-    if claim is None:
-        return None
-    return claim, _born(claim.pid) == claim.born if claim.place == _place() else None
+    stores = (store_of(spark, location, run_id), other_store_of(spark, location, run_id))
+    claims = [claim for store in stores if store is not None and (claim := _parsed(store.read())) is not None]
+    found = [(claim, _born(claim.pid) == claim.born if claim.place == _place() else None) for claim in claims]
+    return next((one for one in found if one[1] is not False), found[0] if found else None)
 
 
 def _keep_renewing(holder: Holder, done: threading.Event) -> None:
@@ -156,20 +168,29 @@ def _acquire(store: Store, run_id: str) -> Claim:
     for _ in range(3):
         if store.create(json.dumps(asdict(mine))):
             return mine
-        _wait_for_death(store, run_id)
-        store.remove()
+        if _wait_for_death(store, run_id) is not None:
+            store.remove()
     raise RunError(f"run {run_id}: several programs start it at once; start the same command again")
 
 
-def _wait_for_death(store: Store, run_id: str) -> None:
-    """Return when the claim that is there is dead; raise `RunError` when it is not."""
+def _look_around(other: OtherStore, dead: str | None, run_id: str, *, patience: float) -> None:
+    """Raise `RunError` when a program of the other kind holds a claim, and has not given way when patience ends."""
+    end = time.monotonic() + patience
+    while (text := other.read()) not in (None, dead):
+        if time.monotonic() >= end:
+            raise _taken(run_id, _parsed(text))
+        time.sleep(0.5)
+
+
+def _wait_for_death(store: OtherStore, run_id: str) -> str | None:
+    """Return a claim that is dead; None where there is none, or it has gone; raise `RunError` where it lives."""
     first = store.read()
     claim = _parsed(first)
     if first is None:
-        return
+        return None
     if claim is not None and claim.place == _place():
         if _born(claim.pid) != claim.born:
-            return
+            return first
         raise _taken(run_id, claim)
     patience = RENEW_SECONDS * _PATIENCE
     who = "another program" if claim is None else claim.who
@@ -177,8 +198,12 @@ def _wait_for_death(store: Store, run_id: str) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(min(1.0, RENEW_SECONDS / 4))
-        if store.read() != first:
-            raise _taken(run_id, _parsed(store.read()) or claim)
+        text = store.read()
+        if text is None:
+            return None
+        if text != first:
+            raise _taken(run_id, _parsed(text) or claim)
+    return first
 
 
 def _taken(run_id: str, claim: Claim | None) -> RunError:

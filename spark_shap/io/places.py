@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from spark_shap import schema
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError
-from spark_shap.io.files import hadoop_path, hadoop_reason
+from spark_shap.io.files import HadoopPath, hadoop_path, hadoop_reason, is_read_only
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def _list(spark: SparkSession, root: str) -> list[str]:
         if not files.getFileStatus(nearest).isDirectory():
             raise InputError(f"{root}: {nearest.toString()} is a file, not a folder; name another output.path")
         files.access(nearest, hadoop.permission.FsAction.WRITE_EXECUTE)
+        if is_read_only(HadoopPath(files, nearest, hadoop)):
+            raise InputError(f"{root}: cannot be written: Read-only file system; name another output.path")
         if nearest is not path:
             return []
         names = [status.getPath().getName() for status in files.listStatus(path)]

@@ -10,13 +10,12 @@ from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
-from spark_shap.errors import InputError, UsageError
+from spark_shap.errors import MissingTableError, UsageError
 from spark_shap.io.references import collect_arrow
-from spark_shap.io.tables import read_table, replace_run
+from spark_shap.io.tables import read_table, replace_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,14 +171,14 @@ def write_run(spark: SparkSession, location: Location, record: RunRecord) -> Non
     """Write a run's row, in place of an earlier one of the same ``run_id``."""
     row = tuple(_to_spark(value) for value in astuple(record))
     df = spark.createDataFrame([row], RUNS_SCHEMA).coalesce(1)
-    replace_run(df, location, schema.RUNS, record.run_id)
+    replace_row(df, location, schema.RUNS, record.run_id)
 
 
 def find_run(spark: SparkSession, location: Location, run_id: str) -> RunRecord | None:
     """Return a run's row, complete or not; None when it was never started."""
     try:
         found = [record for record in read_runs(spark, location, status=None) if record.run_id == run_id]
-    except InputError:  # no table of runs yet
+    except MissingTableError:  # no runs yet
         return None
     return found[-1] if found else None
 
@@ -202,17 +201,20 @@ def read_runs(spark: SparkSession, location: Location, *, status: str | None = C
 
     Raises
     ------
-    InputError
+    MissingTableError
         There is no table of runs.
+    InputError
+        It cannot be read.
     """
     df = read_table(spark, location, schema.RUNS)
     df = df.select(*(name for name in RUNS_SCHEMA.names if name in df.columns))  # what is newer than the table is not
-    if status is not None:
-        df = df.where(F.col("status") == status)
     rows = collect_arrow(df).to_pylist()
     values = [{name: _from_arrow(value) for name, value in row.items()} for row in rows]
     records = [RunRecord(**{**row, **{name: dict(row.get(name) or {}) for name in _MAPS}}) for row in values]
-    return tuple(sorted(records, key=lambda record: (record.started_at, record.run_id)))
+    # Where a program was killed while it wrote a row anew, both are there: see `replace_row`.
+    newest = {record.run_id: record for record in sorted(records, key=lambda one: (one.attempts, one.finished_at))}
+    wanted = (record for record in newest.values() if status in (None, record.status))
+    return tuple(sorted(wanted, key=lambda record: (record.started_at, record.run_id)))
 
 
 def _to_spark(value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import types as T
 
 from spark_shap import schema
-from spark_shap.errors import InputError, RunError
+from spark_shap.errors import InputError, MissingTableError, RunError
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.tables import read_table, remove_shards, replace_shard, tagged
 
@@ -112,7 +112,7 @@ def read_shards(spark: SparkSession, location: Location, run_id: str) -> dict[in
     """Return the committed parts of a run by number; none when there is no such run."""
     try:
         df = read_table(spark, location, schema.SHARDS, run_id).select(*_SCHEMA.names)
-    except InputError:
+    except MissingTableError:
         return {}
     return _by_part(collect_arrow(df).to_pylist())
 
@@ -121,7 +121,7 @@ def read_all_shards(spark: SparkSession, location: Location) -> dict[str, dict[i
     """Return the committed parts of all runs by run and number."""
     try:
         df = read_table(spark, location, schema.SHARDS).select(schema.RUN_ID, *_SCHEMA.names)
-    except InputError:
+    except MissingTableError:
         return {}
     found: dict[str, list[dict[str, Any]]] = {}
     for row in collect_arrow(df).to_pylist():

@@ -21,9 +21,9 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.dataframes import is_connect, quoted
-from spark_shap.errors import InputError, UsageError
+from spark_shap.errors import InputError, MissingTableError, UsageError
 from spark_shap.io.delta import delta_exists, open_delta, write_delta
-from spark_shap.io.files import folder_names, remove_folder
+from spark_shap.io.files import folder_names, is_link, remove_files, remove_folder
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
 
 if TYPE_CHECKING:
@@ -33,10 +33,21 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["files_of", "read_table", "remove_shards", "replace_run", "replace_shard", "run_folder", "tagged"]
+__all__ = [
+    "files_of",
+    "read_table",
+    "remove_shards",
+    "replace_row",
+    "replace_run",
+    "replace_shard",
+    "run_folder",
+    "tagged",
+]
 
 _SHARDED = (schema.ATTRIBUTIONS, schema.REJECTS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+# Spark's and Delta's conditions; DATA_SOURCE_NOT_FOUND is about a session, not a table.
+_NOT_THERE = re.compile(r"\[(?!DATA_SOURCE)[A-Z_.]*(?:NOT_FOUND|NOT_EXIST|MISSING_DELTA_TABLE|TO_INFER_SCHEMA)\]")
 
 
 def replace_run(df: DataFrame, location: Location, table: str, run_id: str) -> None:
@@ -72,6 +83,25 @@ def replace_run(df: DataFrame, location: Location, table: str, run_id: str) -> N
         # gets one file without rows, which also keeps the schema.
         rowless = spark.createDataFrame([], df.drop(schema.RUN_ID).schema)
         rowless.coalesce(1).write.mode("overwrite").parquet(folder)
+
+
+def replace_row(df: DataFrame, location: Location, table: str, run_id: str) -> None:
+    """Write the one row of a run in place of an earlier one, which goes when the new one is there.
+
+    Dynamic overwrite removes the old before it moves the new: killed in between, it leaves none. Here both are
+    there for a moment, and stay when that is when it is killed: readers take the later one, and the next write
+    removes the other. Through Spark Connect, which removes no file, it is `replace_run`. Parameters and errors as in
+    that.
+    """
+    spark, folder = df.sparkSession, run_folder(location, table, run_id)
+    # What a link leads to is not ours to remove; dynamic overwrite removes the link.
+    if location.format == "delta" or is_connect(spark) or is_link(spark, folder):
+        replace_run(df, location, table, run_id)
+        return
+    _check_rows(df, run_id)
+    before = folder_names(spark, folder)
+    df.drop(schema.RUN_ID).coalesce(1).write.mode("append").parquet(folder)
+    remove_files(spark, folder, {name for name in before if name.endswith(".parquet")})
 
 
 def replace_shard(df: DataFrame, location: Location, table: str, run_id: str, shard: str) -> None:
@@ -139,8 +169,10 @@ def read_table(
 
     Raises
     ------
-    InputError
+    MissingTableError
         There is no such table, or no such run in it.
+    InputError
+        What is there cannot be read.
     """
     for name in (run_id, *(shards or ())):  # they become parts of paths, where * and .. would mean other runs
         if name is not None and not _NAME.fullmatch(name):
@@ -158,14 +190,17 @@ def read_table(
             df = df.withColumn(schema.RUN_ID, F.lit(run_id))
         names = df.columns  # Connect resolves here
     except SPARK_ERRORS as exc:
-        what = f"run {run_id!r} in table" if run_id else "table"
-        raise InputError(f"{location}: no {what} {table!r} to read ({spark_reason(exc)}); run the job") from None
+        what = f"run {run_id!r} in table {table!r}" if run_id else f"table {table!r}"
+        reason = spark_reason(exc)
+        if isinstance(exc, AnalysisException) and _NOT_THERE.search(str(exc)):
+            raise MissingTableError(f"{location}: no {what} to read ({reason}); run the job") from None
+        raise InputError(f"{location}: {what} cannot be read ({reason}); mend it, or name another place") from None
     if run_id is not None and location.format == "delta":
         df = df.where(F.col(schema.RUN_ID) == run_id)
         if shards is not None:
             df = df.where(F.col(schema.SHARD).isin(*shards))
         elif df.isEmpty() and table == schema.ATTRIBUTIONS:
-            raise InputError(f"{location}: no run {run_id!r} in table {table!r}; `runs` lists those there are")
+            raise MissingTableError(f"{location}: no run {run_id!r} in table {table!r}; `runs` lists those there are")
         df = _own_fields(df, struct_fields)
     ours = (schema.RUN_ID, schema.SHARD) if table in _SHARDED else (schema.RUN_ID,)
     return df.select(schema.RUN_ID, *(F.col(quoted(name)) for name in names if name not in ours))

@@ -48,8 +48,13 @@ def summed(out: Path) -> bool:
     return found(out, "summary/run_id=*/*.parquet")
 
 
+def cleared(out: Path) -> bool:
+    return summed(out) and not found(out, "_staging/run_id=*")
+
+
 STAGES = [
     Stage("staging", lambda out: found(out, "_staging/run_id=*/copy=*/_temporary"), 0),
+    Stage("staged", lambda out: found(out, "_staging/run_id=*/copy=*/_SUCCESS"), 0, jvm=False),
     Stage("explaining", explaining(0), 0),
     Stage("explaining, Python alone", explaining(1), 1, jvm=False),
     Stage("written, not committed", written(1), 1),
@@ -57,6 +62,7 @@ STAGES = [
     Stage("committed", committed(1), 2),
     Stage("aggregating", summing, N_SHARDS),
     Stage("aggregated", summed, N_SHARDS),
+    Stage("before the commit", cleared, N_SHARDS, jvm=False),
 ]
 
 
@@ -124,6 +130,7 @@ def test_two_runs_into_one_place_at_once(work: Work, plain: Path, tmp_path: Path
     runs = pd.read_parquet(out / "runs")
     assert sorted(runs["status"]) == ["complete", "complete"]
     assert runs["rows_explained"].tolist() == [156, 156]
+    assert runs["attempts"].tolist() == [1, 1]
     rows = table(out, "attributions")
     assert rows.groupby("run_id")["id"].apply(sorted).map(len).tolist() == [156, 156]
     first = table(plain, "runs")["run_id"][0]

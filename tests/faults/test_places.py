@@ -1,10 +1,13 @@
-"""A place that takes no more, or may not be written; rows that a model refuses."""
+"""A place that is full, or may not be written; rows that a model refuses; a task that is tried again."""
 
 from __future__ import annotations
 
+import os
+import re
 import resource
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,9 @@ from faults.programs import (
     Watched,
     Work,
     assert_same_tables,
+    committed,
     complete,
+    evaluations,
     explaining,
     program,
     run_row,
@@ -70,6 +75,12 @@ def again(disk: Path, *options: str) -> bool:
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
+def fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
 def test_rejects_of_several_shards(work: Work, plain: Path, tmp_path: Path) -> None:
     bad = work.data.loc[work.data["age"] == 99, "id"].tolist()
     assert table(plain, "rejects")["id"].tolist() == bad
@@ -88,6 +99,27 @@ def test_rejects_of_several_shards(work: Work, plain: Path, tmp_path: Path) -> N
     assert (run_row(out)["rows_rejected"], run_row(out)["attempts"]) == (N_BAD, 2)
 
 
+def test_full_disk(work: Work, plain: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 40) as disk:
+        out, filler = disk / "out", disk / "filler"
+        with program(work, out) as one:
+            one.wait_for(committed(0))
+            with pytest.raises(OSError, match="No space left"):
+                fill(filler)
+            assert one.wait() == 1
+            assert re.search("failed: .*No space left on device", one.said)
+            assert "Traceback" not in one.said
+        filler.unlink()
+        asked = Asked(work.log)
+        complete(work, out)
+        assert_same_tables(out, plain)
+        row = run_row(out)
+        assert (row["attempts"], row["status"]) == (2, "complete")
+        assert pd.isna(row["error"])
+        assert evaluations(out, 1) > 0
+        assert asked.rows() < evaluations(out, 2) + 65 * N_BAD * 10, "what was committed is not made again"
+
+
 def test_files_that_may_not_grow(work: Work, plain: Path, tmp_path: Path) -> None:
     """A quota, for those who are not root."""
     out = tmp_path / "out"
@@ -102,12 +134,64 @@ def test_files_that_may_not_grow(work: Work, plain: Path, tmp_path: Path) -> Non
     assert run_row(out)["attempts"] == 2
 
 
-def test_read_only_from_the_start(work: Work, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 10) as disk:
+def test_read_only_from_the_start(work: Work, plain: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 100) as disk:
         assert again(disk, "ro")
-        asked = Asked(work.log)
+        asked, before = Asked(work.log), work.log.stat().st_size
         with program(work, disk / "out") as one:
             assert one.wait() == 2
             assert "cannot be written: Read-only file system; name another output.path" in one.said
             assert "Traceback" not in one.said
         assert asked.rows() == 0
+        assert work.log.stat().st_size == before, "it is found before anything is prepared"
+        assert again(disk, "rw")
+        complete(work, disk / "out")
+        assert_same_tables(disk / "out", plain)
+        assert run_row(disk / "out")["attempts"] == 1
+
+
+def test_read_only_in_between(work: Work, plain: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 100) as disk:
+        out = disk / "out"
+        with program(work, out) as one:
+            one.wait_for(committed(0))
+            end = time.monotonic() + 60
+            while not again(disk, "ro"):  # busy while a file is open
+                assert time.monotonic() < end
+                time.sleep(0.002)
+            assert one.wait() == 1
+            # Hadoop does not say why a folder cannot be made.
+            assert re.search("failed: .*(Read-only file system|Mkdirs failed to create)", one.said)
+        assert again(disk, "rw")
+        complete(work, out)
+        assert_same_tables(out, plain)
+        assert run_row(out)["attempts"] == 2
+
+
+def test_task_that_had_written(tmp_path: Path) -> None:
+    """A worker dies when a part of its task's rows lies in the file; local[2,4] tries a task four times."""
+    data = applicants(3 * N_ROWS)
+    data["note"] = [os.urandom(500).hex() for _ in range(len(data))]  # goes through all buffers
+    # A task has 3,000 rows and asks for 195,000. A worker hands on 256 rows, then 1,024: it has done so when it dies.
+    model = Watched(tmp_path / "calls", seconds=0.02, dies_after=110_000)
+    explain = {"shards": 2, "partitions": 2}
+    work = Work(tmp_path, model, data, applicants={"keep": ["region", "note"]}, explain=explain)
+    conf = {"spark.hadoop.parquet.block.size": 4096, "spark.hadoop.parquet.page.size": 1024}
+    complete(work, tmp_path / "plain")
+    work.conf = {**conf, "spark.hadoop.parquet.page.size.row.check.min": 1}
+    (tmp_path / "calls.dies").touch()
+    asked, sizes = Asked(work.log), list[int]()
+
+    def died(out: Path) -> bool:
+        files = list(out.glob("attributions/*/shard=*/_temporary/0/_temporary/*/*.parquet"))
+        sizes.extend(file.stat().st_size for file in files if file.exists())
+        return not (tmp_path / "calls.dies").exists()
+
+    with program(work, tmp_path / "out", spark={"master": "local[2,4]"}) as one:
+        one.wait_for(died)  # half a second before it does
+        assert one.wait() == 0, one.said
+    assert max(sizes) > 10_000, "the task had written"
+    assert_same_tables(tmp_path / "out", tmp_path / "plain")
+    row = run_row(tmp_path / "out")
+    assert row["attempts"] == 1
+    assert asked.rows() > row["model_evaluations"] + 100_000, "the task was tried again"

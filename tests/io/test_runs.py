@@ -12,9 +12,10 @@ from records import RECORD
 
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
+from spark_shap.io import tables
 from spark_shap.io.location import Location
 from spark_shap.io.places import check_location
-from spark_shap.io.runs import RUNS_SCHEMA, read_runs, write_run
+from spark_shap.io.runs import RUNS_SCHEMA, find_run, read_runs, write_run
 from spark_shap.io.tables import read_table
 
 if TYPE_CHECKING:
@@ -51,6 +52,38 @@ def test_run_is_replaced_and_others_stay(spark: SparkSession, location: Location
     write_run(spark, location, RECORD)
     write_run(spark, location, replace(RECORD, rows_rejected=2))
     assert [(r.run_id, r.rows_rejected) for r in read_runs(spark, location)] == [("0012", 2), ("r2", 1)]
+
+
+def test_run_that_is_killed_while_its_row_is_replaced(
+    spark: SparkSession, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    before = replace(RECORD, status="started", started_at=RECORD.started_at - timedelta(days=1))
+    write_run(spark, location, before)
+    with monkeypatch.context() as now:
+        now.setattr(tables, "remove_files", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_run(spark, location, replace(before, attempts=2, status="failed"))
+    found = find_run(spark, location, RECORD.run_id)
+    assert found is not None
+    assert (found.attempts, found.started_at) == (2, before.started_at)
+    assert read_runs(spark, location) == ()
+    write_run(spark, location, replace(before, attempts=3, status="complete"))
+    assert [one.attempts for one in read_runs(spark, location)] == [3]
+    assert len(list(Path(location.path(schema.RUNS)).glob("*/*.parquet"))) == 1
+
+
+def test_link_in_place_of_a_run(spark: SparkSession, location: Location, tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", Path(location.path(schema.RUNS)) / f"run_id={RECORD.run_id}"
+    write_run(spark, location, RECORD)
+    link.rename(precious)
+    link.symlink_to(precious)
+    files = sorted(precious.iterdir())
+    write_run(spark, location, replace(RECORD, rows_rejected=2))
+    assert [one.rows_rejected for one in read_runs(spark, location)] == [2]
+    assert sorted(precious.iterdir()) == files
 
 
 def test_only_complete_runs_exist_unless_asked(spark: SparkSession, location: Location) -> None:

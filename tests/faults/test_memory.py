@@ -1,0 +1,73 @@
+"""Memory of Python workers, as the system counts it, whatever the shape of the input."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from faults.programs import Work, program, python_workers, table
+from sklearn.linear_model import LinearRegression
+
+pytestmark = pytest.mark.slow
+
+HEAVY = 90  # percent of the rows in one segment
+
+
+def peak(work: Work, name: str, **sections: Any) -> float:
+    """Make a run; return the largest resident memory of any of its Python workers, in MB."""
+    most = 0
+    with program(work, work.folder / name, **sections) as one:
+        while one.process.poll() is None:
+            for pid in python_workers(one.process.pid):
+                try:
+                    status = Path(f"/proc/{pid}/status").read_text()
+                except OSError:
+                    continue
+                most = max(most, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+            time.sleep(0.3)
+        assert one.wait() == 0, one.said
+    return most / 1024
+
+
+def numbers_of(n_rows: int, n_features: int, seed: int = 0) -> pd.DataFrame:
+    values = np.random.default_rng(seed).normal(size=(n_rows, n_features)).round(4)
+    data = pd.DataFrame(values, columns=names_of(n_features))
+    return data.assign(id=np.arange(n_rows), region="here")
+
+
+def names_of(n_features: int) -> list[str]:
+    return [f"x{index}" for index in range(n_features)]
+
+
+def linear_work(folder: Path, data: pd.DataFrame, n_features: int, **sections: Any) -> Work:
+    folder.mkdir()
+    small = numbers_of(200, n_features, seed=1)[names_of(n_features)]
+    model = LinearRegression().fit(small, small @ np.arange(n_features))
+    sections["applicants"] = {"features": names_of(n_features), "keep": ["region"], **sections.get("applicants", {})}
+    return Work(folder, model, data, explain={"shards": 1, **sections.pop("explain", {})}, **sections)
+
+
+def test_a_segment_with_most_of_the_rows(tmp_path: Path) -> None:
+    peaks = []
+    for heavy in (25, HEAVY):
+        data = numbers_of(400_000, 5)
+        data["region"] = np.where(data["id"] % 100 < heavy, "large", "small " + (data["id"] % 7).astype(str))
+        work = linear_work(tmp_path / str(heavy), data, 5)
+        peaks.append(peak(work, "out"))
+        summary = table(work.folder / "out", "summary")
+        rows = summary[(summary["segment"] == "large") & (summary["feature"] == "x0")]
+        assert rows["n_rows"].tolist() == [4_000 * heavy]
+    assert peaks[1] < 1.1 * peaks[0], peaks
+
+
+def test_arrow_batches_of_one_row(tmp_path: Path) -> None:
+    work = linear_work(tmp_path / "work", numbers_of(2_000, 5), 5)
+    plain = peak(work, "plain")
+    work.conf = {"spark.sql.execution.arrow.maxRecordsPerBatch": 1}
+    assert peak(work, "single") < 1.1 * plain
+    one, other = (table(work.folder / name, "attributions") for name in ("single", "plain"))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
