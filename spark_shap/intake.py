@@ -20,7 +20,7 @@ from spark_shap.engine.door import Census, census
 from spark_shap.engine.explain import check_columns, spark_schema
 from spark_shap.engine.probing import probe_on_workers, start_workers, warm_workers
 from spark_shap.engine.reasons import check_reasons
-from spark_shap.engine.session import parallelism
+from spark_shap.engine.session import is_warm, parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
@@ -35,7 +35,7 @@ from spark_shap.models.loading import LoadedModel, load_model
 from spark_shap.models.predictor import as_predictor
 from spark_shap.models.scoring import refused_rows
 from spark_shap.options import Options
-from spark_shap.plan import Plan, make_plan
+from spark_shap.plan import JOB_SECONDS, WARM_JOB_SECONDS, Plan, make_plan
 from spark_shap.populations import POPULATION_ROWS, Drawing, Drawn, Scorer, draw, open_reference
 from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
@@ -187,6 +187,7 @@ def _checked(
         parallelism=parallelism(spark),
         partitions=config.explain.partitions,
         shards=config.explain.shards,
+        job_seconds=WARM_JOB_SECONDS if is_warm(spark) else JOB_SECONDS,
     )
     return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, version)
 

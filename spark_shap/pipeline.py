@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from spark_shap import schema
 from spark_shap.aggregates import write_aggregates, write_reasons
 from spark_shap.engine.layout import lines_per_row
+from spark_shap.engine.session import note_warm
 from spark_shap.errors import InputError, MissingTableError, RunError, SparkShapError, TooManyRejectsError
 from spark_shap.identity import run_identifier, what_changed
 from spark_shap.intake import read_inputs
@@ -141,6 +142,7 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
             job = Job(config, inputs, location, run_id, record.shards, attempt, holder, writing, bar)
             with _noting_failure(spark, job, record):
                 record = _make(spark, job, record, there, clock)
+                note_warm(spark)
     except SPARK_ERRORS as error:
         raise _own_error(error) from error
     report = report_after(spark, location, run_id, config.output.report)

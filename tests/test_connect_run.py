@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
-from spark_shap import Explainer, applicant_report, pipeline, read_run
+from spark_shap import Explainer, aggregates, applicant_report, read_run
 from spark_shap.config import RunConfig
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, RunError, TooManyRejectsError
@@ -133,7 +133,7 @@ def test_shards_go_on_where_a_run_ended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "summarize", crash)
+        patch.setattr(aggregates, "summarize", crash)
         with pytest.raises(KeyboardInterrupt):
             start(spark_connect, tmp_path, **cut)
     cut_at = Location(str(tmp_path / "cut"))

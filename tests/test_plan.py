@@ -10,6 +10,7 @@ import pytest
 from portfolio import FEATURES, applicants, score
 
 from spark_shap import Explainer
+from spark_shap.engine.session import is_warm, note_warm
 from spark_shap.models.frames import background_rows
 from spark_shap.models.predictor import as_predictor
 from spark_shap.options import Options
@@ -130,3 +131,9 @@ def test_a_plan_under_a_tolerance_expects_fewer_evaluations():
         for limit in (0.01, 0.0005)
     )
     assert loose.n_evaluations < tight.n_evaluations <= 1025
+
+
+def test_a_session_is_warm_once_it_has_made_a_run(spark):
+    assert not is_warm(object())
+    note_warm(spark)
+    assert is_warm(spark)

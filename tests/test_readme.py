@@ -83,6 +83,7 @@ def test_python_blocks_in_one_session(checkout):
     assert "mean_abs_shap" in printed
 
 
+@pytest.mark.slow
 def test_yaml_blocks_in_one_run(spark, tmp_path):
     settings = yaml.safe_load((ROOT / "conf" / "local.yaml").read_text())
     for section, values in (item for kind, text in BLOCKS if kind == "yaml" for item in yaml.safe_load(text).items()):

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 from spark_shap.dataframes import is_connect
 from spark_shap.engine.java import java_options, java_program
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-__all__ = ["make_session", "parallelism", "set_worker_python"]
+__all__ = ["is_warm", "make_session", "note_warm", "parallelism", "set_worker_python"]
 
 _log = logging.getLogger(__name__)
 _CONNECT_PARALLELISM = 16
+_warm: WeakSet[SparkSession] = WeakSet()
 
 
 def set_worker_python() -> None:
@@ -30,6 +32,16 @@ def set_worker_python() -> None:
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+
+
+def note_warm(spark: SparkSession) -> None:
+    """Note that this program has made a run in a session: the next one finds Java's code loaded and compiled."""
+    _warm.add(spark)
+
+
+def is_warm(spark: SparkSession) -> bool:
+    """Whether this program has made a run in a session."""
+    return spark in _warm
 
 
 def parallelism(spark: SparkSession) -> int:
