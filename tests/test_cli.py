@@ -92,6 +92,7 @@ def test_run_prints_the_result(tmp_path: Path) -> None:
     assert len(pd.read_parquet(tmp_path / "out" / "attributions")) == 120
 
 
+@pytest.mark.slow
 def test_plan_prints_and_writes_nothing(tmp_path: Path) -> None:
     said = call(
         [*ENTRY, "plan", "--quiet", "--config", config(tmp_path), "--set", "explain.n_evaluations=33"], tmp_path

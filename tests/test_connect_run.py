@@ -40,7 +40,7 @@ def start(session: SparkSession, folder: Path, model: Any = None, /, **sections:
     return run(session, RunConfig.model_validate(settings(folder, file, **sections)))
 
 
-@pytest.mark.parametrize("layout", ["wide", "long"])
+@pytest.mark.parametrize("layout", ["wide", pytest.param("long", marks=pytest.mark.slow)])
 def test_run(spark_connect: SparkSession, tmp_path: Path, layout: str) -> None:
     assert is_connect(spark_connect)
     result = start(
@@ -93,6 +93,7 @@ def test_same_values_as_in_pandas(spark_connect: SparkSession, tmp_path: Path) -
     np.testing.assert_allclose(found, mine, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_rejects_and_rerun(spark_connect: SparkSession, tmp_path: Path) -> None:
     model = Model(tmp_path / "calls", raises_at=99)
     sections: dict[str, Any] = {"reference": {"where": "age < 90"}}

@@ -69,6 +69,7 @@ def test_delta_holds_what_parquet_holds(spark: SparkSession, result: RunResult, 
     )
 
 
+@pytest.mark.slow
 def test_model_is_asked_once(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before: list[int] = []  # what the timing of a few rows has asked
 
@@ -122,6 +123,7 @@ class Renaming:
         return self.model(rows.rename(columns={"loan_amount": "loan amount", "rate_pct": "rate.pct"}))
 
 
+@pytest.mark.slow
 def test_long_layout_needs_no_mapping_of_names(
     spark: SparkSession, folder: Path, result: RunResult, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_long_layout_needs_no_mapping_of_names(
     np.testing.assert_array_equal(turned, wide)
 
 
+@pytest.mark.slow
 def test_catalog_schema(spark: SparkSession, folder: Path, result: RunResult) -> None:
     spark.sql(f"CREATE SCHEMA IF NOT EXISTS explained LOCATION '{folder}/db'")
     try:

@@ -26,6 +26,7 @@ def features() -> pd.DataFrame:
     return pd.read_csv(german_credit_path()).drop(columns=["application_id", "bad"])
 
 
+@pytest.mark.slow
 def test_demo_prints_top_features_and_writes_tables(tmp_path: Path) -> None:
     start = time.perf_counter()
     said = test_cli.call([sys.executable, "-m", "spark_shap.cli", "demo"], tmp_path)

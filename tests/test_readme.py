@@ -65,7 +65,8 @@ def test_only_known_kinds_of_blocks():
 
 def told_apart(command):
     """The reports' and comparisons' options are tested in one session, too: tests/test_reporting.py."""
-    long = command.startswith(("spark-submit", "spark-shap report", "spark-shap diff"))
+    # The python blocks make that run themselves, and tests/test_cli.py runs the command.
+    long = command.startswith(("spark-submit", "spark-shap"))
     return pytest.param(command, marks=pytest.mark.slow if long else ())
 
 

@@ -237,6 +237,7 @@ reasons: {harm: up, top: 0, cutoff: high, max_p_swap: 1, codess: x}
         load_config(tmp_path / "c.yaml", ["reasons={top: 3}", "explain.audit=rows"])
 
 
+@pytest.mark.slow
 @pytest.mark.delta
 def test_delta(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     parquet = start(spark, folder)
@@ -251,6 +252,7 @@ def test_delta(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     assert schema.RANKING not in read_run(spark, plain.location, plain.record.run_id).columns
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_connect(spark_connect: SparkSession, tmp_path: Path) -> None:
     done = start(spark_connect, tmp_path)

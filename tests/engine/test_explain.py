@@ -258,6 +258,7 @@ def test_partitions_without_rows_load_nothing(spark, tmp_path):
     assert not log.exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_a_script_reaches_the_workers(tmp_path):
     """In __main__, with a class and a helper of its own, as in a notebook."""
     script = tmp_path / "score.py"
