@@ -154,6 +154,13 @@ def test_intervals_command_on_few_rows(command, checkout, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/scale.py")])
+def test_scale_command_on_few_rows(command, checkout):
+    printed = run(command.replace(".venv/bin/python", "python") + " --rows 2000 3000", checkout, seconds=900)
+    assert " 3,000 " in printed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/trees.py")])
 def test_trees_command_on_few_rows(command, checkout):
     printed = run(f"{command.replace('.venv/bin/python', 'python')} --quick --no-peers", checkout, seconds=900)

@@ -216,10 +216,10 @@ class RunTables:
             F.max("feature").alias("_last"),
         )
         found = _frame(by_name)
-        several = found.groupby([*_SET, "name"], dropna=False).agg(first=("_first", "min"), last=("_last", "max"))
-        shared = (several["first"] != several["last"]).rename("shared").reset_index()
-        found = found.drop(columns=["_first", "_last"]).merge(shared, on=[*_SET, "name"])
-        if not shared["shared"].any():
+        alike = found.groupby([*_SET, "name"], dropna=False)  # without a code map there is no code set
+        shared = alike["_first"].transform("min") != alike["_last"].transform("max")
+        found = found.drop(columns=["_first", "_last"]).assign(shared=shared)
+        if not shared.any():
             return found
         # An applicant may have such a reason more than once.
         keys = [F.col(quoted(name)).alias(f"_{index}") for index, name in enumerate(self.key)]
