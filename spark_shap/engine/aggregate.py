@@ -11,18 +11,16 @@ residual is signal must be known before rows are corrected (`spark_shap.engine.r
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from spark_shap.core.summary import SummaryState, merge_summaries, reduce_rows
-from spark_shap.dataframes import column
+from spark_shap.engine.keyed_fold import fold_batches, keyed_groups, meet, without_absent
 from spark_shap.engine.residual_pass import residual_models, table_models
-from spark_shap.engine.summary_blocks import blocks, column_texts, derive, group_bounds
+from spark_shap.engine.summary_blocks import blocks, derive
 from spark_shap.engine.summary_schema import (
     KEY_COLUMNS,
     STATE_SCHEMA,
@@ -33,15 +31,13 @@ from spark_shap.engine.summary_schema import (
     state_batch,
 )
 from spark_shap.engine.summary_spec import SummarySpec, make_spec, wanted_columns
-from spark_shap.engine.types import spark_schema
-from spark_shap.schema import OUTPUT, REFERENCE, RUN_ID, SHAP_VALUES, SURROGATE_VALUES
+from spark_shap.schema import REFERENCE, RUN_ID, SHAP_VALUES, SURROGATE_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pyspark.sql import DataFrame
 
-    from spark_shap.core.summary_rows import SummaryRows
 
 __all__ = ["local_batches", "merge_batches", "summarize", "summarize_table"]
 
@@ -96,14 +92,9 @@ def summarize(
     if SURROGATE_VALUES in rows.columns:
         spec = replace(spec, models=residual_models(spec, rows))
     wanted = wanted_columns(spec, rows.columns)
-    # Whole columns only: taking fields or filtering here could evaluate an explaining column twice.
-    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
-    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
-    states = numbered.mapInArrow(partial(_named_local_batches, spec, wanted), spark_schema(STATE_SCHEMA))
-    met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
-    result = met.mapInArrow(partial(merge_batches, spec), spark_schema(SUMMARY_SCHEMA))
-    absent = [name for name in (RUN_ID, REFERENCE) if name not in spec.populations]
-    return result.drop(*absent) if absent else result
+    steps, schemas = (partial(local_batches, spec), partial(merge_batches, spec)), (STATE_SCHEMA, SUMMARY_SCHEMA)
+    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS, partitions=_MERGE_PARTITIONS)
+    return without_absent(result, spec.populations)
 
 
 def summarize_table(
@@ -125,53 +116,24 @@ def summarize_table(
     return result.drop_columns([name for name in (RUN_ID, REFERENCE) if name not in spec.populations])
 
 
-def _named_local_batches(
-    spec: SummarySpec, names: list[str], batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    return local_batches(spec, (pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches))
-
-
 def local_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Fold the attributions of a partition into one state a key; yields batches of `STATE_SCHEMA`."""
-    states: dict[SummaryKey, SummaryState] = {}
-    for block in blocks(batches, len(spec.features)):
-        for key, state in _block_states(spec, block):
-            states[key] = merge_summaries(states[key], state) if key in states else state
-    found = list(states.items())
+    every = (one for block in blocks(batches, len(spec.features)) for one in _block_states(spec, block))
+    found = list(meet(every, merge_summaries).items())
     for start in range(0, len(found), _STATES_PER_BATCH):
         yield state_batch(found[start : start + _STATES_PER_BATCH])
 
 
 def merge_batches(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Merge the states of a partition and yield their result rows, batches of `SUMMARY_SCHEMA`."""
-    states: dict[SummaryKey, SummaryState] = {}
-    for batch in batches:
-        for key, state in read_states(batch):
-            states[key] = merge_summaries(states[key], state) if key in states else state
-    for key, state in states.items():
+    every = (one for batch in batches for one in read_states(batch))
+    for key, state in meet(every, merge_summaries).items():
         yield result_batch(key, state, spec.features, sampled_share=spec.sampled_share)
 
 
 def _block_states(spec: SummarySpec, block: pa.RecordBatch) -> Iterator[tuple[SummaryKey, SummaryState]]:
     rows = derive(spec, block)
-    for columns in spec.segmentations:
-        # Texts once a column: they are both what groups and what labels.
-        texts = {name: column_texts(block, name) for name in (*spec.populations, *columns)}
-        for first, members in _groups(rows, list(texts.values())):
-            own = {name: texts[name][first].as_py() for name in spec.populations}
-            parts = [texts[name][first].as_py() for name in columns]
-            # A combination is a JSON list: joined by commas, values that hold commas would meet.
-            segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
-            label = ", ".join(columns)
-            yield SummaryKey(own.get(RUN_ID), label, segment, own[OUTPUT], own.get(REFERENCE)), reduce_rows(members)
-
-
-def _groups(rows: SummaryRows, columns: list[pa.Array]) -> Iterator[tuple[int, SummaryRows]]:
-    """Yield the first row's index and the members of each combination of the columns' values."""
-    order, bounds = group_bounds(len(rows.weights), columns)
-    if len(bounds) == 2:
-        yield 0, rows
-        return
-    ordered = rows.take(order)
-    for start, stop in pairwise(bounds):
-        yield int(order[start]), ordered.take(slice(start, stop))
+    for order, groups in keyed_groups(block, spec.populations, spec.segmentations):
+        ordered = rows if len(groups) == 1 else rows.take(order)
+        for key, part in groups:
+            yield key, reduce_rows(ordered.take(part))

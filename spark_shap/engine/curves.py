@@ -12,7 +12,7 @@ from spark_shap.core.dependence import DependenceState, dependence_result, local
 from spark_shap.core.reason_rates import RateState, local_rates, merge_rates, rates_result
 from spark_shap.engine.keyed_fold import fold_frame, keyed_members
 from spark_shap.engine.ranking_column import read_ranking
-from spark_shap.engine.summary_blocks import block_arrays, blocks
+from spark_shap.engine.summary_blocks import block_arrays, block_weights, blocks
 from spark_shap.engine.summary_spec import SummarySpec, make_spec
 from spark_shap.errors import InputError
 from spark_shap.schema import FEATURE_BINS, RANKING, SHAP_VALUES, STD_ERRORS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-    from spark_shap.core.arrays import FloatArray
     from spark_shap.engine.summary_schema import SummaryKey
     from spark_shap.models.bins import FeatureBins
 
@@ -102,7 +101,8 @@ class _ReasonRates:
             if not block.num_rows:
                 continue
             ranking, _ = read_ranking(block.column(RANKING), self.spec.features, self.top)
-            weights = _weights(self.spec, block)
+            weights = block_weights(self.spec, block)
+            weights = np.ones(block.num_rows) if weights is None else weights
             for key, members in keyed_members(block, self.spec.populations, self.spec.segmentations):
                 yield key, local_rates(ranking.take(members), weights[members], n_features)
 
@@ -180,12 +180,6 @@ def reason_rate_frame(
 def _spec(rows: DataFrame, by: Sequence[str | Sequence[str]], weight: str | None) -> SummarySpec:
     features = getattr(rows.schema[SHAP_VALUES].dataType, "names", [])
     return make_spec(rows.columns, features, by, weight=weight, sampled_share=1.0)
-
-
-def _weights(spec: SummarySpec, block: pa.RecordBatch) -> FloatArray:
-    if spec.weight is None:
-        return np.ones(block.num_rows)
-    return np.asarray(block.column(spec.weight).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def _array(cells: object, kind: pa.DataType) -> pa.Array:

@@ -21,19 +21,22 @@ from spark_shap.engine.types import spark_schema
 from spark_shap.schema import OUTPUT, REFERENCE, RUN_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pyspark.sql import DataFrame
 
     from spark_shap.core.arrays import IntArray
 
-__all__ = ["Folding", "fold_frame", "keyed_members"]
+    Batches = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+__all__ = ["Folding", "fold_batches", "fold_frame", "keyed_groups", "keyed_members", "meet", "without_absent"]
 
 _MERGE_PARTITIONS = 4
 _STATES_PER_BATCH = 64
 _KEYS = [pa.field(name, pa.string()) for name in KEY_COLUMNS]
 
 State = TypeVar("State", bound=Any)
+Key = TypeVar("Key")
 
 
 class Folding(Protocol, Generic[State]):
@@ -62,22 +65,82 @@ class Folding(Protocol, Generic[State]):
         ...
 
 
-def keyed_members(
+def keyed_groups(
     block: pa.RecordBatch, populations: Sequence[str], segmentations: Sequence[Sequence[str]]
-) -> Iterator[tuple[SummaryKey, IntArray]]:
-    """Yield what each segment of each segmentation in a block is, with the positions of its rows."""
+) -> Iterator[tuple[IntArray, list[tuple[SummaryKey, slice]]]]:
+    """Yield for each segmentation an order of a block's rows, and what each segment is with its part of that order."""
     for columns in segmentations:
         # Texts once a column: they are both what groups and what labels.
         texts = {name: column_texts(block, name) for name in (*populations, *columns)}
         order, bounds = group_bounds(block.num_rows, list(texts.values()))
+        label, groups = ", ".join(columns), []
         for start, stop in pairwise(bounds):
-            members = order[start:stop]
-            first = {name: text[int(members[0])].as_py() for name, text in texts.items()}
+            first = {name: text[int(order[start])].as_py() for name, text in texts.items()}
             parts = [first[name] for name in columns]
             # A combination is a JSON list: joined by commas, values that hold commas would meet.
             segment = json.dumps(parts, ensure_ascii=False) if len(columns) > 1 else next(iter(parts), None)
-            label = ", ".join(columns)
-            yield SummaryKey(first.get(RUN_ID), label, segment, first[OUTPUT], first.get(REFERENCE)), members
+            key = SummaryKey(first.get(RUN_ID), label, segment, first[OUTPUT], first.get(REFERENCE))
+            groups.append((key, slice(start, stop)))
+        yield order, groups
+
+
+def keyed_members(
+    block: pa.RecordBatch, populations: Sequence[str], segmentations: Sequence[Sequence[str]]
+) -> Iterator[tuple[SummaryKey, IntArray]]:
+    """Yield what each segment of each segmentation in a block is, with the positions of its rows."""
+    for order, groups in keyed_groups(block, populations, segmentations):
+        for key, part in groups:
+            yield key, order[part]
+
+
+def meet(found: Iterable[tuple[Key, State]], merge: Callable[[State, State], State]) -> dict[Key, State]:
+    """Return one state a key."""
+    states: dict[Key, State] = {}
+    for key, state in found:
+        states[key] = merge(states[key], state) if key in states else state
+    return states
+
+
+def fold_batches(
+    rows: DataFrame,
+    wanted: Sequence[str],
+    steps: tuple[Batches, Batches],
+    schemas: tuple[pa.Schema, pa.Schema],
+    *,
+    by: Sequence[str],
+    partitions: int,
+) -> DataFrame:
+    """Return what attributions fold to, lazily; they are evaluated once.
+
+    Parameters
+    ----------
+    rows
+        Attributions.
+    wanted
+        The columns that are read.
+    steps
+        What makes states of a partition's batches, and what makes the result of states that meet.
+    schemas
+        Of the states, and of the result.
+    by, partitions
+        Columns of the states by which they meet, and in how many tasks.
+    """
+    # Whole columns only: taking fields or filtering here could evaluate an explaining column twice.
+    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
+    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
+    (local, merge), (state, result) = steps, schemas
+    states = numbered.mapInArrow(partial(_named, local, tuple(wanted)), spark_schema(state))
+    return states.repartition(partitions, *by).mapInArrow(merge, spark_schema(result))
+
+
+def _named(local: Batches, names: tuple[str, ...], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return local(pa.RecordBatch.from_arrays(batch.columns, names=list(names)) for batch in batches)
+
+
+def without_absent(result: DataFrame, populations: Sequence[str]) -> DataFrame:
+    """Return a table without the key columns that the attributions have not."""
+    absent = [name for name in (RUN_ID, REFERENCE) if name not in populations]
+    return result.drop(*absent) if absent else result
 
 
 def fold_frame(rows: DataFrame, wanted: Sequence[str], how: Folding[Any]) -> DataFrame:
@@ -92,13 +155,9 @@ def fold_frame(rows: DataFrame, wanted: Sequence[str], how: Folding[Any]) -> Dat
     how
         What is folded.
     """
-    # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
-    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
-    states = numbered.mapInArrow(partial(_local, how, tuple(wanted)), spark_schema(_state_schema(how)))
-    met = states.repartition(_MERGE_PARTITIONS, *KEY_COLUMNS)
-    result = met.mapInArrow(partial(_merge, how), spark_schema(_result_schema(how)))
-    absent = [name for name in (RUN_ID, REFERENCE) if name not in wanted]
-    return result.drop(*absent) if absent else result
+    steps, schemas = (partial(_local, how), partial(_merge, how)), (_state_schema(how), _result_schema(how))
+    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS, partitions=_MERGE_PARTITIONS)
+    return without_absent(result, wanted)
 
 
 def _state_schema(how: Folding[Any]) -> pa.Schema:
@@ -109,9 +168,8 @@ def _result_schema(how: Folding[Any]) -> pa.Schema:
     return pa.schema([*_KEYS, *how.schema])
 
 
-def _local(how: Folding[Any], names: tuple[str, ...], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    named = (pa.RecordBatch.from_arrays(batch.columns, names=list(names)) for batch in batches)
-    states = list(_met(how, how.local(named)).items())
+def _local(how: Folding[Any], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    states = list(meet(how.local(batches), how.merge).items())
     schema = _state_schema(how)
     for start in range(0, len(states), _STATES_PER_BATCH):
         rows = [(*key, *astuple(state)) for key, state in states[start : start + _STATES_PER_BATCH]]
@@ -121,7 +179,7 @@ def _local(how: Folding[Any], names: tuple[str, ...], batches: Iterable[pa.Recor
 
 def _merge(how: Folding[Any], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     schema = _result_schema(how)
-    for key, state in _met(how, _read(how, batches)).items():
+    for key, state in meet(_read(how, batches), how.merge).items():
         columns = how.result(state)
         keys = [pa.array([part] * len(columns[0]), pa.string()) for part in key]
         yield pa.RecordBatch.from_arrays([*keys, *columns], schema=schema)
@@ -134,10 +192,3 @@ def _read(how: Folding[Any], batches: Iterable[pa.RecordBatch]) -> Iterator[tupl
             cells = [one[row] for one in batch.columns]
             arrays = [cell.values.to_numpy(zero_copy_only=False) for cell in cells[n_keys:]]
             yield SummaryKey(*(cell.as_py() for cell in cells[:n_keys])), how.state(*arrays)
-
-
-def _met(how: Folding[Any], found: Iterable[tuple[SummaryKey, Any]]) -> dict[SummaryKey, Any]:
-    states: dict[SummaryKey, Any] = {}
-    for key, state in found:
-        states[key] = how.merge(states[key], state) if key in states else state
-    return states

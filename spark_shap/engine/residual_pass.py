@@ -22,10 +22,9 @@ from spark_shap.core.shrinkage import (
     residual_moments,
 )
 from spark_shap.core.summary_rows import checked_rows, split_values
-from spark_shap.dataframes import column
+from spark_shap.engine.keyed_fold import fold_batches, meet
 from spark_shap.engine.summary_blocks import block_arrays, blocks, population_keys
 from spark_shap.engine.summary_spec import PopulationKey, SummarySpec, wanted_columns
-from spark_shap.engine.types import spark_schema
 from spark_shap.schema import OUTPUT, RUN_ID
 
 if TYPE_CHECKING:
@@ -48,16 +47,14 @@ RESIDUAL_SCHEMA = pa.schema(
         *(pa.field(f"excess2_{part}", _DOUBLES) for part in Moments._fields),
     ]
 )
-_States = dict[PopulationKey, ResidualMoments]
 
 
 def residual_models(spec: SummarySpec, rows: DataFrame) -> dict[PopulationKey, ResidualModel]:
     """Return the model of each run and output from a Spark DataFrame; runs a job."""
     wanted = wanted_columns(spec, rows.columns, segments=False)
-    numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
-    kind = spark_schema(RESIDUAL_SCHEMA)
-    states = numbered.mapInArrow(partial(_named_local_residuals, spec, wanted), kind)
-    met = states.repartition(_MERGE_PARTITIONS, *_KEYS).mapInArrow(merge_residual_batches, kind)
+    steps = (partial(local_residuals, spec), merge_residual_batches)
+    schemas = (RESIDUAL_SCHEMA, RESIDUAL_SCHEMA)
+    met = fold_batches(rows, wanted, steps, schemas, by=_KEYS, partitions=_MERGE_PARTITIONS)
     return {key: fit_residuals(state) for key, state in map(_read, (row.asDict() for row in met.collect()))}
 
 
@@ -70,7 +67,12 @@ def table_models(spec: SummarySpec, rows: pa.Table) -> dict[PopulationKey, Resid
 
 def local_residuals(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Fold the attributions of a partition into one state a run and output, batches of `RESIDUAL_SCHEMA`."""
-    states: _States = {}
+    yield from _batches(meet(_block_states(spec, batches), merge_residuals))
+
+
+def _block_states(
+    spec: SummarySpec, batches: Iterable[pa.RecordBatch]
+) -> Iterator[tuple[PopulationKey, ResidualMoments]]:
     for block in blocks(batches, len(spec.features)):
         values, std_errors, surrogate_values, weights = block_arrays(spec, block)
         values, errors, weights = checked_rows(values, std_errors, weights)
@@ -81,31 +83,17 @@ def local_residuals(spec: SummarySpec, batches: Iterable[pa.RecordBatch]) -> Ite
         noise = np.where(sampled, errors, 0.0) ** 2
         for key, members in population_keys(block):
             state = residual_moments(residuals[members], noise[members], known[members], weights[members])
-            _add(states, key, state)
-    yield from _batches(states)
+            if state is not None:
+                yield key, state
 
 
 def merge_residual_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Merge the states of a partition by their keys, batches of `RESIDUAL_SCHEMA`."""
-    states: _States = {}
-    for batch in batches:
-        for key, state in map(_read, batch.to_pylist()):
-            _add(states, key, state)
-    yield from _batches(states)
+    every = (_read(row) for batch in batches for row in batch.to_pylist())
+    yield from _batches(meet(every, merge_residuals))
 
 
-def _named_local_residuals(
-    spec: SummarySpec, names: list[str], batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    return local_residuals(spec, (pa.RecordBatch.from_arrays(batch.columns, names=names) for batch in batches))
-
-
-def _add(states: _States, key: PopulationKey, state: ResidualMoments | None) -> None:
-    if state is not None:
-        states[key] = merge_residuals(states[key], state) if key in states else state
-
-
-def _batches(states: _States) -> Iterator[pa.RecordBatch]:
+def _batches(states: dict[PopulationKey, ResidualMoments]) -> Iterator[pa.RecordBatch]:
     if states:
         rows = [[*key, *_cells(state)] for key, state in states.items()]
         columns = zip(*rows, strict=True)

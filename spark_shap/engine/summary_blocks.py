@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from spark_shap.core.shrinkage import ResidualModel
     from spark_shap.engine.summary_spec import PopulationKey, SummarySpec
 
-__all__ = ["BlockArrays", "block_arrays", "blocks", "column_texts", "derive", "group_bounds", "population_keys"]
+__all__ = [
+    "BlockArrays",
+    "block_arrays",
+    "block_weights",
+    "blocks",
+    "column_texts",
+    "derive",
+    "group_bounds",
+    "population_keys",
+]
 
 # Rows x features folded at once, some 100 MB of temporaries. Arrow batches are joined up to it: with many
 # segments the cost is a fixed one a segment and block.
@@ -65,18 +74,28 @@ def block_arrays(spec: SummarySpec, block: pa.RecordBatch) -> BlockArrays:
     InputError
         A struct lacks a feature, or a weight is null.
     """
-    weights = None
-    if spec.weight is not None:
-        column = block.column(spec.weight)
-        if column.null_count:
-            raise InputError(f"weight column {spec.weight!r} has null values; fill them or drop the rows")
-        weights = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     values = _matrix(block, SHAP_VALUES, spec.features, null=np.nan)
     std_errors, surrogate_values = (
         _matrix(block, name, spec.features, null=null) if _has_any(block, name) else None
         for name, null in ((STD_ERRORS, 0.0), (SURROGATE_VALUES, np.nan))
     )
-    return BlockArrays(values, std_errors, surrogate_values, weights)
+    return BlockArrays(values, std_errors, surrogate_values, block_weights(spec, block))
+
+
+def block_weights(spec: SummarySpec, block: pa.RecordBatch) -> FloatArray | None:
+    """Return the weights of a block's rows, None where rows have none.
+
+    Raises
+    ------
+    InputError
+        A weight is null.
+    """
+    if spec.weight is None:
+        return None
+    column = block.column(spec.weight)
+    if column.null_count:
+        raise InputError(f"weight column {spec.weight!r} has null values; fill them or drop the rows")
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def derive(spec: SummarySpec, block: pa.RecordBatch) -> SummaryRows:
