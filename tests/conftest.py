@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_shap.engine.java import java_options
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,7 +45,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.driver.host": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
         # As the command line makes its session: short jobs are mostly the JVM compiling and workers importing.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
+        "spark.driver.extraJavaOptions": java_options(),
         "spark.python.daemon.module": "spark_shap.engine.daemon",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         **(DELTA_CONF if WITH_DELTA else {}),

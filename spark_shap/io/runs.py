@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import MissingTableError, UsageError
+from spark_shap.io.local_rows import local_rows
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.tables import read_table, replace_row
 
@@ -170,8 +171,7 @@ RUNS_SCHEMA = T.StructType([T.StructField(item.name, _TYPES[str(item.type)]) for
 def write_run(spark: SparkSession, location: Location, record: RunRecord) -> None:
     """Write a run's row, in place of an earlier one of the same ``run_id``."""
     row = tuple(_to_spark(value) for value in astuple(record))
-    df = spark.createDataFrame([row], RUNS_SCHEMA).coalesce(1)
-    replace_row(df, location, schema.RUNS, record.run_id)
+    replace_row(local_rows(spark, [row], RUNS_SCHEMA), location, schema.RUNS, record.run_id)
 
 
 def find_run(spark: SparkSession, location: Location, run_id: str) -> RunRecord | None:

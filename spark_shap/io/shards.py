@@ -19,6 +19,7 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import InputError, MissingTableError, RunError
+from spark_shap.io.local_rows import local_rows
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.tables import read_table, remove_shards, replace_shard, tagged
 
@@ -104,7 +105,7 @@ def shard_name(location: Location, part: int, n_parts: int, attempt: str) -> str
 
 def commit_shard(spark: SparkSession, location: Location, run_id: str, shard: Shard) -> None:
     """Make a shard visible, all of whose rows are written."""
-    row = spark.createDataFrame([astuple(shard)], _SCHEMA).coalesce(1)
+    row = local_rows(spark, [astuple(shard)], _SCHEMA)
     replace_shard(tagged(row, run_id), location, schema.SHARDS, run_id, shard.shard)
 
 
