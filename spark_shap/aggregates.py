@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyspark.sql import functions as F
@@ -16,13 +18,25 @@ from spark_shap.engine.reasons import reason_counts, reason_frame
 from spark_shap.io.tables import replace_run, tagged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pyspark.sql import DataFrame
 
     from spark_shap.audit.reasons import ReasonCounts
     from spark_shap.engine.quality import Quality
     from spark_shap.job import Job
 
-__all__ = ["Folded", "write_aggregates", "write_reasons"]
+__all__ = ["Folded", "beside", "write_aggregates", "write_reasons"]
+
+
+@contextmanager
+def beside(*tasks: Callable[[], object]) -> Iterator[None]:
+    """Run small jobs that do not depend on each other beside the body; an error of theirs is raised after it."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        running = [pool.submit(task) for task in tasks]
+        yield
+        for one in running:
+            one.result()
 
 
 class Folded(NamedTuple):
@@ -41,13 +55,10 @@ def write_aggregates(written: DataFrame, job: Job, share: float) -> Folded:
     tables = {schema.SUMMARY: summarize(folded, by=config.summary.by, weight=weight, sampled_share=share)}
     if prepared.bins is not None:
         tables[schema.DEPENDENCE] = dependence_frame(folded, prepared.bins, weight=weight)
-    with ThreadPoolExecutor(len(tables)) as pool:  # small jobs that do not depend on each other
-        writing = [pool.submit(replace_run, table, job.location, name, job.run_id) for name, table in tables.items()]
+    with beside(*(partial(replace_run, table, job.location, name, job.run_id) for name, table in tables.items())):
         first = names[0] if names else None
         quality = measure(written, output=prepared.output_names[0], sampled=draws, reference=first)
         agreement = reference_agreement(written, names) if names else {}
-        for one in writing:
-            one.result()
     return Folded(quality, agreement)
 
 
@@ -62,12 +73,6 @@ def write_reasons(written: DataFrame, job: Job) -> ReasonCounts | None:
     key = (*inputs.columns.key, schema.REFERENCE) if names else inputs.columns.key
     table = tagged(reason_frame(rows, spec, key=key), job.run_id)
     rates = reason_rate_frame(rows, spec.rule.top, by=job.config.summary.by, weight=job.config.applicants.weight)
-    with ThreadPoolExecutor(2) as pool:
-        writing = [
-            pool.submit(replace_run, frame, job.location, name, job.run_id)
-            for name, frame in ((schema.REASONS, table), (schema.REASON_RATES, rates))
-        ]
-        counts = reason_counts(rows.where(F.col(schema.REFERENCE) == names[0]) if names else rows, spec)
-        for one in writing:
-            one.result()
-    return counts
+    frames = ((schema.REASONS, table), (schema.REASON_RATES, rates))
+    with beside(*(partial(replace_run, frame, job.location, name, job.run_id) for name, frame in frames)):
+        return reason_counts(rows.where(F.col(schema.REFERENCE) == names[0]) if names else rows, spec)

@@ -97,14 +97,41 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     """
     # Small jobs of Spark and the driver's own work, side by side.
     with ThreadPoolExecutor(6) as pool, one_thread():
-        starting = pool.submit(start_workers, spark)
+        starting = None if is_warm(spark) else pool.submit(start_workers, spark)
+        opening = pool.submit(_open, spark, config)
         loaded = load_model(**config.model.model_dump(exclude={"output_names"}))
         pool.submit(load_kernels)
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
-        source = _source(spark, config, loaded.feature_names)
-        starting.result()
-        return _checked(spark, config, loaded, source, pool)
+        source = _source(config, opening.result(), loaded.feature_names)
+        found = _checked(spark, config, loaded, source, pool)
+        if starting is not None:
+            starting.result()
+        return found
+
+
+class _Opened(NamedTuple):
+    """The rows to explain, of the version of their Delta table if they are one, and those to compare with."""
+
+    frame: DataFrame
+    references: list[DataFrame]
+    version: int | None
+
+
+def _open(spark: SparkSession, config: RunConfig) -> _Opened:
+    """Open the applicants and the references."""
+    applicants = config.applicants
+    version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
+    frame = read_source(
+        spark,
+        path=applicants.path,
+        table=applicants.table,
+        format=applicants.resolved_format,
+        where=applicants.where,
+        version=version,
+    )
+    require_columns(frame, [*applicants.key, *kept_columns(config)], what="applicants")
+    return _Opened(frame, [open_reference(spark, one, frame) for one in config.populations], version)
 
 
 class _Source(NamedTuple):
@@ -117,21 +144,10 @@ class _Source(NamedTuple):
     version: int | None
 
 
-def _source(spark: SparkSession, config: RunConfig, known: Sequence[str] | None) -> _Source:
-    """Open the applicants and the references, and check their columns."""
-    applicants = config.applicants
-    version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
-    frame = read_source(
-        spark,
-        path=applicants.path,
-        table=applicants.table,
-        format=applicants.resolved_format,
-        where=applicants.where,
-        version=version,
-    )
-    keep = kept_columns(config)
-    require_columns(frame, [*applicants.key, *keep], what="applicants")
-    references = [open_reference(spark, one, frame) for one in config.populations]
+def _source(config: RunConfig, opened: _Opened, known: Sequence[str] | None) -> _Source:
+    """Check the columns of the applicants and the references."""
+    applicants, keep = config.applicants, kept_columns(config)
+    frame, references, version = opened
     features = features_of(config, known, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
     problems = group_problems(config.explain.groups or {}, features)

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from spark_shap import schema
-from spark_shap.aggregates import write_aggregates, write_reasons
+from spark_shap.aggregates import beside, write_aggregates, write_reasons
 from spark_shap.engine.layout import lines_per_row
 from spark_shap.engine.session import note_warm
 from spark_shap.errors import InputError, MissingTableError, RunError, SparkShapError, TooManyRejectsError
@@ -217,8 +218,8 @@ def _make(spark: SparkSession, job: Job, record: RunRecord, there: Mapping[int, 
     parts = {part: one for part, one in shards.items() if part >= 0}
     n_wanted = sum(one.n_rows for one in parts.values())
     share = n_wanted / job.n_good if job.n_good else 1.0
-    folded = write_aggregates(written, job, share)
-    keep_sample(spark, job, written, shards)
+    with beside(partial(keep_sample, spark, job, written, shards)):
+        folded = write_aggregates(written, job, share)
     clock.mark("aggregate")
     reasons = write_reasons(written, job)
     if reasons is not None:

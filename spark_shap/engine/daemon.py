@@ -1,8 +1,8 @@
 """The process that Spark forks Python workers from, with what every worker needs imported once.
 
 Spark starts ``python -m <this module> <worker module>`` on a machine before its first Python worker (setting
-``spark.python.daemon.module``). pandas, pyarrow and this package take a core a second to import, which each worker
-would spend again.
+``spark.python.daemon.module``). pandas, pyarrow and this package take a core a second to import, and scikit-learn, in
+which most models come, nearly another; each worker would spend them again.
 """
 
 from __future__ import annotations
@@ -19,4 +19,6 @@ if __name__ == "__main__":
         from spark_shap.core.accelerate import load_kernels
 
         load_kernels()
+    with suppress(Exception):
+        import sklearn.base  # noqa: F401
     manager()
