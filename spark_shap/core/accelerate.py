@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 
+import numpy as np
+
 __all__ = ["available", "load_kernels"]
 
 _KERNELS = ("surrogate.growth", "surrogate.lookup", "trees.lookup")
@@ -23,5 +25,10 @@ def available() -> bool:
 
 def load_kernels() -> None:
     """Import the compiled kernels, which takes a core a second, before they are needed."""
-    for name in _KERNELS if available() else ():
+    if not available():
+        return
+    for name in _KERNELS:
         import_module(f"spark_shap.core.{name}_compiled")
+    # What numba loads at its first call takes as long as the imports, and serves all kernels.
+    growth = import_module("spark_shap.core.surrogate.growth_compiled")
+    growth.leaf_sums(np.zeros(1, np.uint8), np.zeros((1, 1), np.int32), 1)

@@ -14,7 +14,7 @@ from spark_shap.errors import MissingDependencyError
 __all__ = ["archive_path", "java_options", "java_program"]
 
 # The model runs in Python, and the JVM mostly starts up: compiling its code lightly halved its share of the processor
-# in a job of half a minute. Spark's classes take 150 MB, and by default the heap is swept several times on the way there.
+# in a job of half a minute. Spark's classes take 150 MB; by default the heap is swept several times on the way there.
 _LIGHT = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", "-XX:MetaspaceSize=256m")
 # An archive that does not fit is not used, and nothing is said.
 _SHARED = ("-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
