@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["local_batches", "merge_batches", "summarize", "summarize_table"]
 
-# States are few and small next to the rows; more tasks would cost more than they carry.
-_MERGE_PARTITIONS = 8
 # A state of 23 features is up to some 400 kB: this bounds a worker's output batch.
 _STATES_PER_BATCH = 64
 
@@ -93,7 +91,7 @@ def summarize(
         spec = replace(spec, models=residual_models(spec, rows))
     wanted = wanted_columns(spec, rows.columns)
     steps, schemas = (partial(local_batches, spec), partial(merge_batches, spec)), (STATE_SCHEMA, SUMMARY_SCHEMA)
-    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS, partitions=_MERGE_PARTITIONS)
+    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS)
     return without_absent(result, spec.populations)
 
 

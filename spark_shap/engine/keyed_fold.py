@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Folding", "fold_batches", "fold_frame", "keyed_groups", "keyed_members", "meet", "without_absent"]
 
-_MERGE_PARTITIONS = 4
 _STATES_PER_BATCH = 64
 _KEYS = [pa.field(name, pa.string()) for name in KEY_COLUMNS]
 
@@ -108,7 +107,6 @@ def fold_batches(
     schemas: tuple[pa.Schema, pa.Schema],
     *,
     by: Sequence[str],
-    partitions: int,
 ) -> DataFrame:
     """Return what attributions fold to, lazily; they are evaluated once.
 
@@ -122,15 +120,15 @@ def fold_batches(
         What makes states of a partition's batches, and what makes the result of states that meet.
     schemas
         Of the states, and of the result.
-    by, partitions
-        Columns of the states by which they meet, and in how many tasks.
+    by
+        Columns of the states by which they meet, in as few tasks as Spark finds enough for their size.
     """
     # Whole columns only: taking fields or filtering here could evaluate an explaining column twice.
     # Numbered on the way: pyspark's mapInArrow takes a dot in a column's name for a field of a struct.
     numbered = rows.select(*(column(rows, name).alias(f"_{index}") for index, name in enumerate(wanted)))
     (local, merge), (state, result) = steps, schemas
     states = numbered.mapInArrow(partial(_named, local, tuple(wanted)), spark_schema(state))
-    return states.repartition(partitions, *by).mapInArrow(merge, spark_schema(result))
+    return states.repartition(*by).mapInArrow(merge, spark_schema(result))
 
 
 def _named(local: Batches, names: tuple[str, ...], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -156,7 +154,7 @@ def fold_frame(rows: DataFrame, wanted: Sequence[str], how: Folding[Any]) -> Dat
         What is folded.
     """
     steps, schemas = (partial(_local, how), partial(_merge, how)), (_state_schema(how), _result_schema(how))
-    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS, partitions=_MERGE_PARTITIONS)
+    result = fold_batches(rows, wanted, steps, schemas, by=KEY_COLUMNS)
     return without_absent(result, wanted)
 
 

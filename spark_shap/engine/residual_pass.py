@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RESIDUAL_SCHEMA", "local_residuals", "merge_residual_batches", "residual_models", "table_models"]
 
-_MERGE_PARTITIONS = 4
 _KEYS = (RUN_ID, OUTPUT)
 _DOUBLES = pa.list_(pa.float64())
 _NUMBERS = ("weight", "weight2")
@@ -54,7 +53,7 @@ def residual_models(spec: SummarySpec, rows: DataFrame) -> dict[PopulationKey, R
     wanted = wanted_columns(spec, rows.columns, segments=False)
     steps = (partial(local_residuals, spec), merge_residual_batches)
     schemas = (RESIDUAL_SCHEMA, RESIDUAL_SCHEMA)
-    met = fold_batches(rows, wanted, steps, schemas, by=_KEYS, partitions=_MERGE_PARTITIONS)
+    met = fold_batches(rows, wanted, steps, schemas, by=_KEYS)
     return {key: fit_residuals(state) for key, state in map(_read, (row.asDict() for row in met.collect()))}
 
 
