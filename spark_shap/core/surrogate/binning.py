@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import FloatArray
 
-__all__ = ["MAX_BINS", "Binning", "fit_binning"]
+__all__ = ["Binning", "fit_binning"]
 
-MAX_BINS = 255
 """Bins with values that fit in a byte beside the one for missing values."""
 
 _SAMPLE = 50_000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["column_of", "matrix", "need"]
+__all__ = ["column_of", "input_column", "matrix", "need"]
 
 
 def need(module: str, extra: str, what: str) -> Any:
@@ -97,3 +97,32 @@ def column_of(column: Any, dtype: Any, name: str) -> NDArray[Any]:
             f"model: feature {name!r} is {column.dtype} and the model takes {wanted}: a value does not fit"
         )
     return out
+
+
+def input_column(rows: Any, name: str, dtype: Any, what: str) -> NDArray[Any]:
+    """Return the column of rows that a model of several inputs takes by name, (n,) `dtype`.
+
+    Parameters
+    ----------
+    rows
+        (n, M) pandas frame.
+    name
+        Of the input.
+    dtype
+        It takes.
+    what
+        Of the model, for the message: "an ONNX graph".
+
+    Raises
+    ------
+    ModelError
+        There is no such column, or it cannot be `dtype`.
+    """
+    try:
+        column = rows[name]
+    except (KeyError, IndexError, TypeError):
+        raise ModelError(
+            f"model: its input {name!r} is no column of the rows; {what} of several inputs takes a pandas frame with a "
+            "column for each"
+        ) from None
+    return column_of(column, dtype, name)

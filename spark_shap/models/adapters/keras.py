@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_shap.errors import ModelError
-from spark_shap.models.adapters.arrays import column_of, matrix, need
+from spark_shap.models.adapters.arrays import input_column, matrix, need
 from spark_shap.models.fingerprint import fingerprint_bytes
 
 if TYPE_CHECKING:
@@ -96,14 +96,7 @@ class KerasModel:
 
 
 def _column(rows: Any, name: str, tensor: Any) -> NDArray[Any]:
-    try:
-        column = rows[name]
-    except (KeyError, IndexError, TypeError):
-        raise ModelError(
-            f"model: its input {name!r} is no column of the rows; a Keras model of several inputs takes a pandas frame "
-            "with a column for each"
-        ) from None
-    return column_of(column, object if tensor.dtype == "string" else tensor.dtype, name)[:, None]
+    return input_column(rows, name, object if tensor.dtype == "string" else tensor.dtype, "a Keras model")[:, None]
 
 
 def adapt_keras(model: Any) -> KerasModel | None:

@@ -125,11 +125,17 @@ def open_uri(uri: str) -> Iterator[Path]:
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of a folder: of the names and digests of its files, in order of their names."""
     digest = sha256()
+    for name, data in _files(folder):
+        digest.update(f"{sha256(data).hexdigest()}  {name}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of a model's files in order of their names, without what a registry wrote beside it."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.is_file() and name != _REGISTERED:
-            digest.update(f"{sha256(file.read_bytes()).hexdigest()}  {name}\n".encode())
-    return digest.hexdigest()
+            yield name, file.read_bytes()
 
 
 def registered_version(folder: Path) -> str:
@@ -176,10 +182,8 @@ def _columns(signature: Any) -> InputColumns | None:
 def _packed(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for file in sorted(folder.rglob("*")):
-            name = file.relative_to(folder).as_posix()
-            if file.is_file() and name != _REGISTERED:
-                archive.writestr(zipfile.ZipInfo(name), file.read_bytes())  # without the time of its making
+        for name, data in _files(folder):
+            archive.writestr(zipfile.ZipInfo(name), data)  # without the time of its making
     return buffer.getvalue()
 
 

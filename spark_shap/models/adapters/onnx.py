@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spark_shap.errors import MethodError, ModelError
-from spark_shap.models.adapters.arrays import column_of, matrix, need
+from spark_shap.models.adapters.arrays import input_column, matrix, need
 from spark_shap.models.fingerprint import fingerprint_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 __all__ = ["OnnxModel", "adapt_onnx"]
@@ -153,14 +152,7 @@ def _dtype(one: Any) -> Any:
 
 
 def _column(rows: Any, one: Any) -> NDArray[Any]:
-    try:
-        column = rows[one.name]
-    except (KeyError, IndexError, TypeError):
-        raise ModelError(
-            f"model: the ONNX graph's input {one.name!r} is no column of the rows; a graph of several inputs takes a "
-            "pandas frame with a column for each"
-        ) from None
-    values = column_of(column, _dtype(one), one.name)
+    values = input_column(rows, one.name, _dtype(one), "an ONNX graph")
     return values[:, None] if len(one.shape) == 2 else values
 
 
@@ -174,12 +166,7 @@ def adapt_onnx(model: Any) -> OnnxModel | None:
     if not hasattr(model, "get_inputs"):
         return None
     data: bytes | None = getattr(model, "_model_bytes", None)
-    path: str | Path | None = getattr(model, "_model_path", None)
+    path: str | None = getattr(model, "_model_path", None)
     if data is None and path is None:
         raise ModelError("model: this InferenceSession does not know its graph; pass the onnx.ModelProto instead")
-    return OnnxModel(data if data is not None else _read(path))
-
-
-def _read(path: Any) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return OnnxModel(Path(str(path)).read_bytes() if data is None else data)
