@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Binning", "fit_binning"]
 
-"""Bins with values that fit in a byte beside the one for missing values."""
-
 _SAMPLE = 50_000
 
 
