@@ -22,7 +22,7 @@ _MAX_TASKS = 4096  # of a shard; each is a file; beyond it tasks get longer
 _SHARD_SECONDS = 300.0
 _MAX_SHARDS = 4096
 # What Spark takes to read and spread the rows and to commit the files: Java loads and compiles code in a fresh session.
-JOB_SECONDS, WARM_JOB_SECONDS = 3.7, 1.5
+JOB_SECONDS, WARM_JOB_SECONDS = 2.2, 1.3
 _ANSWER_BYTES = 8
 _MEGABYTE = 2.0**20
 
