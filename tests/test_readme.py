@@ -154,6 +154,13 @@ def test_intervals_command_on_few_rows(command, checkout, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/boosters.py")])
+def test_boosters_command_on_few_rows(command, checkout):
+    few = " --tasks f8-network-probability --hybrids 2000"
+    assert "| 8 features, network | 2,000 | 0." in run(command.replace(".venv/bin/python", "python") + few, checkout)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/scale.py")])
 def test_scale_command_on_few_rows(command, checkout):
     printed = run(command.replace(".venv/bin/python", "python") + " --rows 2000 3000", checkout, seconds=900)
