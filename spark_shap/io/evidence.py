@@ -63,7 +63,7 @@ class RunTables:
     location
         Where the tables are.
     record
-        The run.
+        The run; of several references the one that it speaks of is read.
     """
 
     def __init__(self, spark: SparkSession, location: Location, record: RunRecord) -> None:
@@ -79,13 +79,13 @@ class RunTables:
             shards = read_shards(self._spark, self._location, self.record.run_id)
             several = optional_columns(surrogate_values=False, ranking=False, references=True)
             found = read_committed(*where, shards, struct_fields=features, optional=several)
-            return self._of_first(found, several) if schema.has_references(found.columns) else found
+            return self._of_one(found, several) if schema.has_references(found.columns) else found
         found = read_table(*where, struct_fields=features)
         several = (schema.REFERENCE,)
-        return self._of_first(found, several) if {*several} & {*found.columns} - {*self.key} else found
+        return self._of_one(found, several) if {*several} & {*found.columns} - {*self.key} else found
 
-    def _of_first(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
-        """Return the lines against the first of several references, which the run's record speaks of."""
+    def _of_one(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
+        """Return the lines against one of several references, which the run's record speaks of."""
         reference = F.col(schema.REFERENCE)
         return table.where(reference.isNull() | (reference == self.record.reference_name)).drop(*columns)
 
@@ -111,6 +111,12 @@ class RunTables:
                 "start the run again"
             )
         return _frame(table)
+
+    def curves(self) -> pd.DataFrame | None:
+        """Return the run's rows of the table of dependence; None where it made none."""
+        table = self._table_if_any(schema.DEPENDENCE)
+        found = None if table is None else _frame(table)
+        return found if found is not None and len(found) else None
 
     def sample(self, size: int) -> Explained:
         """Return about so many explained rows, drawn by the hash of their keys, of all outputs."""

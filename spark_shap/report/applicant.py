@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.report.compared import reference_text
 from spark_shap.report.figures import waterfall
-from spark_shap.report.portfolio import UNITS, made_rows, only_aggregates, reference_text
+from spark_shap.report.portfolio import UNITS, made_rows, only_aggregates
 from spark_shap.report.reasoning import reason_terms, stable_meaning
-from spark_shap.report.words import plain
+from spark_shap.report.words import clean, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,21 @@ def applicant_content(evidence: ApplicantEvidence) -> dict[str, Any]:
         "key": evidence.key,
         "kept": evidence.kept,
         "reference": reference_text(record),
-        "made_rows": made_rows(record),
-        "sections": [_section(evidence, output, sample, unit) for output, sample in evidence.rows.items()],
-        "has_reasons": evidence.reasons is not None,
+        "against": [_against(one, unit) for one in (evidence, *evidence.others)],
         "reason_rows": reason_terms(record),
         "stable_meaning": stable_meaning(record),
         "only_aggregates": only_aggregates(record),
+    }
+
+
+def _against(evidence: ApplicantEvidence, unit: str) -> dict[str, Any]:
+    """Return what stands on the page once a reference."""
+    return {
+        "name": clean(evidence.record.reference_name),
+        "reference": reference_text(evidence.record),
+        "made_rows": made_rows(evidence.record),
+        "sections": [_section(evidence, output, sample, unit) for output, sample in evidence.rows.items()],
+        "has_reasons": evidence.reasons is not None,
         "reasons": [] if evidence.reasons is None else _reasons(evidence.reasons),
     }
 
