@@ -72,6 +72,8 @@ class RunTables:
         self.key: tuple[str, ...] = tuple(settings["applicants"]["key"])
         self.layout: str = settings["output"]["layout"]
         self.sample_size = int(settings["output"].get("sample", 0))
+        groups: dict[str, list[str]] = (settings.get("explain") or {}).get("groups") or {}
+        self._columns = (*record.feature_names, *(member for members in groups.values() for member in members))
 
     def _table(self, name: str) -> DataFrame:
         where, features = (self._spark, self._location, name, self.record.run_id), self.record.feature_names
@@ -177,9 +179,9 @@ class RunTables:
         Returns
         -------
         DataFrame
-            As many rows, and the features that are known of any.
+            As many rows, and the features, and members of groups of features, that are known of any.
         """
-        names = self.record.feature_names
+        names = self._columns
         known = rows[[name for name in names if name in rows.columns]].reset_index(drop=True)
         table = self._table_if_any(schema.SAMPLE) if self.sample_size else None
         if table is None:

@@ -47,7 +47,7 @@ def table_curves(
     """
     found = []
     for name in features:
-        bins = rows[rows["feature"] == name].sort_values("bin", ignore_index=True)
+        bins = _single_values(rows[rows["feature"] == name].sort_values("bin", ignore_index=True), name, sample)
         if not len(bins):
             continue
         halves = (bins["band_high"] - bins["band_low"]).to_numpy(dtype=float) / 2.0
@@ -57,6 +57,27 @@ def table_curves(
         points = _points(bins, name, names, sample)
         found.append({"name": name, "bins": lines, "svg": _drawn(name, bins, points, unit)})
     return found
+
+
+def _single_values(bins: pd.DataFrame, name: str, sample: Sample) -> pd.DataFrame:
+    """Return bins of a number with few values as these values, where the sample shows that they are: a code, say."""
+    numbered = np.flatnonzero(bins["low"].notna() | bins["high"].notna())
+    if not len(numbered) or name not in sample.features or not pd.api.types.is_numeric_dtype(sample.features[name]):
+        return bins
+    ends = bins["high"].to_numpy(dtype=float)[numbered]
+    own = sample.features[name].dropna().to_numpy(dtype=float)
+    place = np.searchsorted(np.where(np.isnan(ends), np.inf, ends), own, side="left")
+    inside = [np.unique(own[place == at]) for at in range(len(numbered))]
+    single = all(
+        len(one) <= 1 and (np.isnan(end) or end in one or not len(one)) for one, end in zip(inside, ends, strict=True)
+    )
+    if not single or not any(map(len, inside)) or (np.isnan(ends[-1]) and not len(inside[-1])):
+        return bins
+    values = [float(one[0]) if len(one) else float(end) for one, end in zip(inside, ends, strict=True)]
+    labels = bins["label"].astype(object)
+    labels.iloc[numbered] = [plain(value) for value in values]
+    # The ends go: what is left are categories, in the numbers' order.
+    return bins.assign(label=labels, low=np.nan, high=np.nan)
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -91,7 +112,8 @@ def _points(bins: pd.DataFrame, name: str, names: list[str], sample: Sample) -> 
         place[(place >= numbered.sum()) | own.isna().to_numpy()] = np.nan
     else:
         known = {str(label): at for at, label in enumerate(bins["label"])}
-        place = own.map(lambda value: known.get(str(value), known.get("other", np.nan))).to_numpy(dtype=float)
+        other = known.get("other", np.nan)
+        place = own.map(lambda value: known.get(str(value), known.get(plain(value), other))).to_numpy(dtype=float)
     missing = np.flatnonzero(bins["label"] == _MISSING)
     if len(missing):
         place = np.where(own.isna(), missing[-1], place)

@@ -86,13 +86,19 @@ def made_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("Model", record.model_uri),
         ("Model fingerprint", record.model_fingerprint),
         ("Explained", f"{record.output_space} of {', '.join(record.output_names)}"),
-        ("Compared with", reference_text(record)),
+        ("Compared with", reference_text(record) + _first_of(record)),
         ("Reference fingerprint", record.reference_fingerprint),
         ("Method", f"{record.method}: {METHODS.get(record.method, 'see the reason')}"),
         ("Why this method", record.method_reason),
         ("Model evaluations", f"{record.model_evaluations:,} ({each:,.0f} an applicant)"),
         ("Seed", str(record.seed)),
     ]
+
+
+def _first_of(record: RunRecord) -> str:
+    """Return that a reference is one of several, which have fingerprints and methods of their own."""
+    others = len(record.reference_names) - 1
+    return f"; one of {others + 1} references" if others else ""
 
 
 def _run_rows(record: RunRecord) -> list[tuple[str, str]]:

@@ -73,11 +73,18 @@ def _clouds(evidence: Evidence, output: str, ranked: list[str], unit: str) -> di
         curves = table_curves(rows, drawn, names, sample, unit=unit)
     of_all = bool(curves)
     if not len(sample.prediction):
-        return {"beeswarm": None, "n_sampled": 0, "curves": curves, "of_all": of_all, "values_known": False}
+        return {
+            "beeswarm": None,
+            "n_sampled": 0,
+            "curves": curves,
+            "of_all": of_all,
+            "values_known": False,
+            "all_known": False,
+        }
     top = ranked[:_SWARM]
     values = sample.shap_values[:, [names.index(name) for name in top]]
     known = [name for name in ranked if name in sample.features.columns]
-    features = sample.features[top] if known and set(top) <= set(known) else None
+    features = sample.features.reindex(columns=top) if set(top) & set(known) else None
     if not curves:
         curves = [_sampled_curve(sample, name, names.index(name), unit) for name in known[:_CURVES]]
     return {
@@ -86,6 +93,7 @@ def _clouds(evidence: Evidence, output: str, ranked: list[str], unit: str) -> di
         "curves": curves,
         "of_all": of_all,
         "values_known": features is not None,
+        "all_known": features is not None and set(top) <= set(known),
     }
 
 

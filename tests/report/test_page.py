@@ -8,6 +8,7 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -405,3 +406,30 @@ def test_points_stand_in_the_bins_of_their_values():
     places, values = curves._points(purpose, "purpose", ["purpose"], sample)
     assert np.rint(places).tolist() == [1, 0]
     assert values.tolist() == [0, 1]
+
+
+def test_bins_that_hold_one_value_each_are_called_by_it():
+    ends = [None, -2.0, -1.0, 0.0, None]
+    rows = [(case.OUTPUT, "age", place, "?", low, high, 9) for place, (low, high) in enumerate(pairwise(ends))]
+    rows.append((case.OUTPUT, "age", 9, "missing", None, None, 2))
+    bins = pd.DataFrame(rows, columns=["output", "feature", "bin", "label", "low", "high", "n_rows"])
+
+    def labels(own):
+        own = pd.DataFrame({"age": own})
+        sample = Sample(np.zeros(len(own)), np.zeros(len(own)), np.zeros((len(own), 1)), np.zeros((len(own), 1)), own)
+        found = curves._single_values(bins, "age", sample)
+        return found["label"].tolist(), np.rint(curves._points(found, "age", ["age"], sample)[0]).tolist()
+
+    assert labels([-2.0, -2.0, 0.0, 7.0, np.nan]) == (["\u22122", "\u22121", "0", "7", "missing"], [0, 0, 2, 3, 4])
+    assert labels([-2.0, -3.0, 0.0, 7.0])[0] == ["?"] * 4 + ["missing"]  # two values in one bin
+    assert labels([-2.0, 0.0])[0] == ["?"] * 4 + ["missing"]  # nobody shows what the last one holds
+
+
+def test_a_group_of_features_shows_what_its_members_were(undrawn):
+    one = case.applicant()
+    settings = json.loads(one.record.config) | {"explain": {"groups": {"income": ["wage", "rent"]}}}
+    own = next(iter(one.rows.values())).features.drop(columns="income").assign(wage=1200.0, rent=np.nan)
+    rows = {case.OUTPUT: replace(one.rows[case.OUTPUT], features=own)}
+    page = Page(applicant_page(replace(one, record=replace(one.record, config=json.dumps(settings)), rows=rows)))
+    assert "wage 1,200 " in page.text
+    assert "income = " not in page.all("svg")[0]["aria-label"]
