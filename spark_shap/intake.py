@@ -179,8 +179,8 @@ def _checked(
     counting = pool.submit(census, frame, columns.key)
     predictor = predictor_of(loaded.model, config.explain.output_space, config.model.output_names)
     references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), pool)
-    accepted = accepted_values(loaded.model)
-    alike = alike.drop(index=alike.index[list(refused_values(background_rows(alike), accepted))])
+    if accepted := accepted_values(loaded.model):
+        alike = alike.drop(index=alike.index[list(refused_values(background_rows(alike), accepted))])
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
     given = _Given(loaded.model, predictor, alike, found.n_rows, accepted)
