@@ -82,9 +82,16 @@ def plan_on_spark(prepared: Prepared, frame: DataFrame) -> Plan:
     from spark_shap.engine.probing import probe_on_workers
     from spark_shap.engine.session import parallelism
     from spark_shap.engine.shipping import dumps, ship
+    from spark_shap.engine.spark_ml import check_pipeline, shippable
+    from spark_shap.engine.spark_ml_model import pipeline_call
+    from spark_shap.engine.spark_ml_probe import probe_pipeline
     from spark_shap.io.references import collect_columns
 
-    spark = frame.sparkSession
+    spark, call = frame.sparkSession, pipeline_call(prepared)
+    if call is not None:
+        check_pipeline(prepared)
+        probe = probe_pipeline(frame, prepared, call, ship(spark, dumps(shippable(prepared))))
+        return make_plan(prepared, probe, n_rows=frame.count(), parallelism=parallelism(spark))
     drawn = frame_from_arrow(collect_columns(frame.limit(_PROBE_ROWS), prepared.column_names))
     probe = probe_on_workers(spark, ship(spark, dumps(prepared)), drawn)
     return make_plan(prepared, probe, n_rows=frame.count(), parallelism=parallelism(spark))

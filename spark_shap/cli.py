@@ -239,6 +239,9 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
     _print_prediction(result)
     summary = read_table(spark, result.location, "summary", record.run_id)
     top = summary.where(f"segment_by = '' and rank <= {_TOP_FEATURES}").orderBy("output", "rank").collect()
+    if len(record.reference_names) > 1:
+        print(f"below: compared with {record.reference_name}, the first of {len(record.reference_names)} references")
+        top = [row for row in top if row["reference"] == record.reference_name]
     for name in record.output_names:
         _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
     reasons = ", reasons" if record.reason_rows is not None else ""

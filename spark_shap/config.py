@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunConfig", "config_json", "load_config"]
 
-ModelFormat = Literal["auto", "pickle", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "mlflow"]
+ModelFormat = Literal[
+    "auto", "pickle", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "mlflow", "spark_ml"
+]
 
 
 class Applicants(_Source):
@@ -61,7 +63,7 @@ class Model(_Section):
     exactly_one = ("object", "file", "uri")
 
     object: Annotated[str, Field(pattern=r"^[^\W\d][\w.]*:[^\W\d][\w.]*$")] | None = None
-    file: Name | None = None
+    file: Name | None = None  # or a folder, of MLflow or Spark ML
     uri: Annotated[str, Field(pattern=r"^(models|runs):/.+$")] | None = None  # as MLflow resolves it
     format: ModelFormat = "auto"  # of the file; auto: by its content
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.reasons import reason_spec
 from spark_shap.backgrounds import given_background, names_of, plan_on_spark, population_rows
 from spark_shap.dataframes import is_spark_frame
-from spark_shap.engine.spark_ml import predictor_of
+from spark_shap.engine.spark_ml_model import accepted_values, predictor_of
 from spark_shap.errors import UsageError
 from spark_shap.explanation import Explanation, Interactions
 from spark_shap.in_memory import explain_rows, interact_rows
@@ -133,7 +134,7 @@ class Explainer:
         rows = background_rows(background, feature_names)
         alike = None if population is None else population_rows(population, rows)
         prepared = prepare(predictor, rows, weights, model=model, options=options, population=alike, whole=whole)
-        self._prepared, self._codes = with_codes(prepared)
+        self._prepared, self._codes = with_codes(replace(prepared, accepted=accepted_values(model)))
 
     @property
     def prepared(self) -> Prepared:

@@ -22,20 +22,22 @@ from spark_shap.engine.probing import probe_on_workers, start_workers, warm_work
 from spark_shap.engine.reasons import check_reasons
 from spark_shap.engine.session import is_warm, parallelism
 from spark_shap.engine.shipping import Carrier, dumps, ship, ship_module
+from spark_shap.engine.spark_ml import check_pipeline, shippable
+from spark_shap.engine.spark_ml_model import accepted_values, load_any, pipeline_call, pipeline_inputs, predictor_of
+from spark_shap.engine.spark_ml_probe import probe_pipeline
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
 from spark_shap.groups import group_problems
 from spark_shap.identity import background_identity
 from spark_shap.io.references import collect_columns, sample_by_hash
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
+from spark_shap.models.accepted import refused_values
 from spark_shap.models.bins import fit_bins
 from spark_shap.models.conform import frame_from_arrow
 from spark_shap.models.frames import Background, background_rows
-from spark_shap.models.loading import LoadedModel, load_model
-from spark_shap.models.predictor import as_predictor
 from spark_shap.models.scoring import refused_rows
 from spark_shap.options import Options
-from spark_shap.plan import JOB_SECONDS, WARM_JOB_SECONDS, Plan, make_plan
+from spark_shap.plan import JOB_SECONDS, WARM_JOB_SECONDS, Plan, Probe, make_plan
 from spark_shap.populations import POPULATION_ROWS, Drawing, Drawn, Scorer, draw, open_reference
 from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 
     from spark_shap.audit.codes import CodeMap
     from spark_shap.config import RunConfig
+    from spark_shap.models.accepted import Accepted
+    from spark_shap.models.loading import LoadedModel
     from spark_shap.models.predictor import Predictor
     from spark_shap.references import Reference
 
@@ -99,11 +103,11 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
     with ThreadPoolExecutor(6) as pool, one_thread():
         starting = None if is_warm(spark) else pool.submit(start_workers, spark)
         opening = pool.submit(_open, spark, config)
-        loaded = load_model(**config.model.model_dump(exclude={"output_names"}))
+        loaded = load_any(**config.model.model_dump(exclude={"output_names"}))
         pool.submit(load_kernels)
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
-        source = _source(config, opening.result(), loaded.feature_names)
+        source = _source(config, opening.result(), loaded.feature_names or pipeline_inputs(loaded.model))
         found = _checked(spark, config, loaded, source, pool)
         if starting is not None:
             starting.result()
@@ -173,13 +177,16 @@ def _checked(
     """Count the rows, prepare the methods and plan the run."""
     frame, _, _, columns, version = source
     counting = pool.submit(census, frame, columns.key)
-    predictor = as_predictor(loaded.model, config.explain.output_space, config.model.output_names)
+    predictor = predictor_of(loaded.model, config.explain.output_space, config.model.output_names)
     references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), pool)
+    if accepted := accepted_values(loaded.model):
+        alike = alike.drop(index=alike.index[list(refused_values(background_rows(alike), accepted))])
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    given = _Given(loaded.model, predictor, alike, found.n_rows)
+    given = _Given(loaded.model, predictor, alike, found.n_rows, accepted)
     compared = [_compare(config, *one, given) for one in references]
     prepared, audit = compared[0].prepared, None
+    check_pipeline(prepared)
     if config.explain.audit == "aggregates":
         target = config.explain.target_error
         alike_rows = population_rows(alike, prepared.sample)
@@ -193,9 +200,9 @@ def _checked(
         prepared = replace(prepared, bins=fit_bins(values, prepared.own_columns, config.summary.dependence))
     if config.reasons is not None:
         check_reasons(spark, spark_schema(frame, prepared, columns), columns.key, config.reasons.where)
-    carrier = ship(spark, dumps(prepared))
+    carrier = ship(spark, dumps(shippable(prepared)))
     warming.result()
-    probe = probe_on_workers(spark, carrier, alike.head(_PROBE_ROWS))
+    probe = _probe(spark, prepared, carrier, (frame, alike))
     plan = make_plan(
         prepared,
         probe,
@@ -206,6 +213,14 @@ def _checked(
         job_seconds=WARM_JOB_SECONDS if is_warm(spark) else JOB_SECONDS,
     )
     return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, version)
+
+
+def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tuple[DataFrame, pd.DataFrame]) -> Probe:
+    """Time the method where it will run, on some applicants: on Spark, or in memory."""
+    call = pipeline_call(prepared)
+    if call is None:
+        return probe_on_workers(spark, carrier, rows[1].head(_PROBE_ROWS))
+    return probe_pipeline(rows[0], prepared, call, carrier)
 
 
 def _draw(
@@ -221,12 +236,16 @@ def _draw(
 
 
 class _Given(NamedTuple):
-    """What a method is prepared from beside its background: the model, applicants like those to explain, how many."""
+    """What a method is prepared from beside its background: the model, applicants like those to explain, how many.
+
+    And what the model accepts of them.
+    """
 
     model: Any
     predictor: Predictor
     drawn: pd.DataFrame
     n_rows: int
+    accepted: Accepted
 
 
 def _options(config: RunConfig) -> Options:
@@ -255,7 +274,9 @@ def _compare(config: RunConfig, reference: Reference, drawn: Drawn, given: _Give
         rows, whole = background_rows(background), None
     if reference.is_of_applicants:
         # A sample of the applicants may hold some of those that will be rejected.
-        refused = refused_rows(predictor, rows, block_rows(Background(rows), options.memory_mb))
+        refused: dict[int, Any] = dict(refused_values(rows, given.accepted))
+        if not refused:
+            refused = refused_rows(predictor, rows, block_rows(Background(rows), options.memory_mb))
         if refused:
             first = refused[min(refused)]
             _log.warning(
@@ -274,6 +295,6 @@ def _compare(config: RunConfig, reference: Reference, drawn: Drawn, given: _Give
         n_rows=given.n_rows,
         whole=whole,
     )
-    prepared = replace(prepared, reference=reference.name)
+    prepared = replace(prepared, reference=reference.name, accepted=given.accepted)
     used = drawn._replace(background=background, weights=weights, whole=whole)
     return Compared(reference, used, prepared, *background_identity(whole, prepared, background, weights))

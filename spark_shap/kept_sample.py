@@ -40,8 +40,8 @@ def keep_sample(spark: SparkSession, job: Job, written: DataFrame, shards: Mappi
         copy = (job.run_id, shards[STAGED].shard)
         applicants = read_staged(spark, job.location, copy, None, inputs.applicants.columns)
     applicants = inputs.applicants if applicants is None else applicants
-    # A group of features is no column; its members are not shown.
-    features = [name for name in inputs.prepared.feature_names if name in applicants.columns]
+    # Of a group of features, which is no column, its members.
+    features = [name for name in inputs.prepared.column_names if name in applicants.columns]
     if not features:
         forget_sample(spark, job.location, job.run_id)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spark_shap.core.sampler import Sampler
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spark_shap.core.game import Game
     from spark_shap.core.interactions import InteractionValues
     from spark_shap.core.ranking import RankRule
+    from spark_shap.models.accepted import Accepted
     from spark_shap.models.bins import FeatureBins
     from spark_shap.models.frames import Layout, Rows
     from spark_shap.options import Options
@@ -94,6 +95,11 @@ class Prepared:
         Bins of the features' values that explained rows carry, for dependence curves; None for none.
     others
         The same model against the other backgrounds, in the same pass.
+    accepted
+        What the model accepts of some features, see `spark_shap.models.accepted`; all else is refused unasked.
+    replayed
+        Whether the model's answers are given in the order of questions that were asked before: all are asked again,
+        those about rows that fail too.
     """
 
     method: Method
@@ -112,6 +118,8 @@ class Prepared:
     player_names: tuple[str, ...] | None = None
     bins: FeatureBins | None = None
     others: tuple[Prepared, ...] = ()
+    accepted: Accepted = field(default_factory=dict)
+    replayed: bool = False
 
     @property
     def references(self) -> tuple[Prepared, ...]:

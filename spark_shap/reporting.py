@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spark_shap.audit.comparison import Comparison, compare_runs
@@ -12,6 +13,7 @@ from spark_shap.io.evidence import Explained, RunTables
 from spark_shap.io.reading import LATEST, find_complete, location_of
 from spark_shap.io.runs import RunRecord, read_runs
 from spark_shap.io.sources import SPARK_ERRORS, spark_reason
+from spark_shap.report.compared import record_against
 from spark_shap.report.evidence import ApplicantEvidence, Evidence, Sample
 from spark_shap.report.svg import require_extra
 
@@ -71,22 +73,27 @@ def run_report(spark: SparkSession, location: Location | str, run_id: str = LATE
 
     location = location_of(spark, location)
     record = find_complete(spark, location, run_id)
+    evidence = _evidence(spark, location, record)
+    rejects, n_kinds = RunTables(spark, location, record).rejects()
+    others = tuple(_evidence(spark, location, record_against(record, name)) for name in record.reference_names[1:])
+    comparison = _against_last(spark, location, record, evidence.summary)
+    evidence = replace(evidence, rejects=rejects, n_reject_kinds=n_kinds, comparison=comparison, others=others)
+    return run_page(evidence)
+
+
+def _evidence(spark: SparkSession, location: Location, record: RunRecord) -> Evidence:
+    """Return what a report shows of a run against the reference that its record speaks of."""
     tables = RunTables(spark, location, record)
-    summary = tables.summary()
     drawn = tables.sample(min(tables.sample_size or _POINTS, _POINTS))
-    rejects, n_kinds = tables.rejects()
     reasons = tables.reasons()
-    evidence = Evidence(
+    return Evidence(
         record=record,
-        summary=summary,
+        summary=tables.summary(),
         samples=_by_output(record, drawn, tables.features(drawn.rows)),
-        rejects=rejects,
-        n_reject_kinds=n_kinds,
         reasons=None if reasons is None else reasons[0],
         swaps=None if reasons is None else reasons[1],
-        comparison=_against_last(spark, location, record, summary),
+        curves=tables.curves(),
     )
-    return run_page(evidence)
 
 
 def applicant_report(
@@ -108,12 +115,18 @@ def applicant_report(
 
     location = location_of(spark, location)
     record = find_complete(spark, location, run_id)
+    every = [_applicant(spark, location, record_against(record, name), key) for name in record.reference_names[1:]]
+    return applicant_page(replace(_applicant(spark, location, record, key), others=tuple(every)))
+
+
+def _applicant(spark: SparkSession, location: Location, record: RunRecord, key: Mapping[str, str]) -> ApplicantEvidence:
+    """Return one applicant against the reference that the run's record speaks of."""
     tables = RunTables(spark, location, record)
     found = tables.applicant(key)
     known = {*tables.key, "output", "prediction", "base_value", *record.feature_names}
     kept = {name: found.rows[name].iloc[0] for name in found.rows.columns if name not in known}
     rows = _by_output(record, found, tables.features(found.rows, key))
-    return applicant_page(ApplicantEvidence(record, dict(key), rows, tables.reasons_of(key), kept))
+    return ApplicantEvidence(record, dict(key), rows, tables.reasons_of(key), kept)
 
 
 def write_report(spark: SparkSession, location: Location, text: str, output: str | None, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow as pa
 from spark_shap.audit.comparison import compare_runs
 from spark_shap.engine.aggregate import summarize_table
 from spark_shap.io.runs import RunRecord
+from spark_shap.report.compared import record_against
 from spark_shap.report.evidence import ApplicantEvidence, Evidence, Sample
 
 FEATURES = ("income", "age", "loan amount", "purpose", "employed since", "flag")
@@ -163,3 +165,54 @@ def applicant(features=FEATURES, texts=None, key="17"):
     names = ["output", "rank", "code_set", "code", "text", "feature", "shap_value", "std_error", "p_swap", "stable"]
     reasons = pd.DataFrame(rows, columns=names)
     return ApplicantEvidence(record(features), {"id": key}, {OUTPUT: sample}, reasons, {"region": "north"})
+
+
+REFERENCES = ("near_cutoff", "approved <all>", "everyone")
+
+
+def against_several(one):
+    """The evidence of a run or an applicant as if it had been compared with three references."""
+    entries = [
+        {"name": "near_cutoff", "population": "near_cutoff", "cutoff": 0.5, "harm": "high", "band": 0.2, "size": 500},
+        {"name": "approved <all>", "where": "bad = 0 & x < 1", "weight": "w", "as_of": "2026-03-01", "size": 400},
+        {"name": "everyone", "size": 300},
+    ]
+    scored = {"rows_scored": 5000, "rows_found": 900}
+    for place, entry in enumerate(entries):
+        used = {
+            "fingerprint": f"{place}" * 64,
+            "rows": entry["size"],
+            "weight_sum": 410.5 if place == 1 else entry["size"],
+        }
+        entry |= used | {"base_values": {OUTPUT: BASE + place / 10}, "method": "sampling", "method_reason": "none"}
+    entries[0] |= scored
+    agreement = {
+        "near_cutoff & approved <all>": 0.814,
+        "near_cutoff & everyone": 0.62,
+        "approved <all> & everyone": 1.0,
+    }
+    mine = replace(one.record, references=json.dumps(entries), reference_agreement=agreement)
+    others = tuple(replace(one, record=record_against(mine, name)) for name in REFERENCES[1:])
+    return replace(one, record=mine, others=others)
+
+
+def curves_of(features=FEATURES, output=OUTPUT):
+    """Rows of the table of dependence: bins of a number with missing ones, categories, and a day."""
+    rows = []
+    for feature in features[:3]:
+        ends = [None, 1000.0, 2000.0, 250_000.0, None]
+        for place, (low, high) in enumerate(pairwise(ends)):
+            label = (
+                f"up to {high:.12g}" if low is None else f"above {low:.12g}" + (f" up to {high:.12g}" if high else "")
+            )
+            rows.append((output, feature, place, label, low, high, 1200 + place))
+        rows.append((output, feature, 4, "missing", None, None, 17))
+    rows += [
+        (output, features[3], place, name, None, None, 900) for place, name in enumerate(["a new car", "furniture"])
+    ]
+    day = 1.7e18
+    rows.append((output, features[4], 0, "up to 2023-11-14T22:13:20", None, day, 50))
+    rows.append((output, features[4], 1, "above 2023-11-14T22:13:20", day, None, 60))
+    found = pd.DataFrame(rows, columns=["output", "feature", "bin", "label", "low", "high", "n_rows"])
+    means = np.linspace(-0.05, 0.08, len(found))
+    return found.assign(mean_shap=means, band_low=means - 0.01, band_high=means + 0.01)

@@ -161,6 +161,13 @@ def test_boosters_command_on_few_rows(command, checkout):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/reasons.py")])
+def test_reasons_command_on_few_rows(command, checkout):
+    quick = f"{command.replace('.venv/bin/python', 'python')} --rows 12 --tasks german-logistic-probability"
+    assert re.search(r"up to +1,025 .* of rows stable; uniform .* times as many", run(quick, checkout, seconds=900))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/scale.py")])
 def test_scale_command_on_few_rows(command, checkout):
     printed = run(command.replace(".venv/bin/python", "python") + " --rows 2000 3000", checkout, seconds=900)

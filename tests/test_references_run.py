@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from spark_shap.config import RunConfig
 from spark_shap.errors import InputError
 from spark_shap.io.reading import read_run
 from spark_shap.pipeline import RunResult, run
+from spark_shap.report.words import number, percent, signed
+from spark_shap.reporting import applicant_report, run_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,3 +225,24 @@ def test_a_reference_that_cannot_be_is_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         start(spark, folder, references={"mine": reference})
+
+
+def test_the_report_shows_each_reference_with_its_own_numbers(
+    spark: SparkSession, result: RunResult, lines: pd.DataFrame
+) -> None:
+    pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
+    page = run_report(spark, result.location, result.record.run_id)
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    for name in NAMED:
+        assert f"What matters, against {name}" in said
+        base = lines.loc[lines["reference"] == name, "base_value"].iloc[0]
+        assert re.search(rf"{name} applicants.*?{number(base, 4)}|{name} a single row.*?{number(base, 4)}", said)
+    first, second, _ = NAMED
+    assert percent(result.record.reference_agreement[f"{first} & {second}"], 1) in said
+    curves = table(spark, result, "dependence")
+    for name in NAMED:
+        one = curves[(curves["reference"] == name) & (curves["feature"] == "purpose")].iloc[0]
+        assert f"{one['label']} {signed(one['mean_shap'])} ± " in page
+    key = str(lines["id"].iloc[0])
+    own = applicant_report(spark, result.location, {"id": key}, result.record.run_id)
+    assert own.count("Waterfall of the") == 3

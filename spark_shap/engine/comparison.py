@@ -10,6 +10,7 @@ import numpy as np
 
 from spark_shap.core.agreement import shared_top
 from spark_shap.core.game import Failure
+from spark_shap.models.accepted import refused_values
 from spark_shap.models.conform import conform
 
 if TYPE_CHECKING:
@@ -92,8 +93,11 @@ def compare(
             part = replace(part, predictions=_predictions(*explained[0], positions))
         found = one.explain(part, row_hashes[positions])
         explained.append((positions, found))
-        failures |= {int(positions[row]): ("model", failure) for row, failure in found.failures.items()}
-        positions = np.delete(positions, list(found.failures))
+        for row, failure in found.failures.items():
+            failures.setdefault(int(positions[row]), ("model", failure))
+        if not prepared.replayed:
+            positions = np.delete(positions, list(found.failures))
+    positions = np.setdiff1d(positions, np.fromiter(failures, dtype=np.intp, count=len(failures)))
     good = tuple(found.take(np.searchsorted(places, positions)) for places, found in explained)
     return Comparison(prepared, positions, good, fitted[0])
 
@@ -109,6 +113,8 @@ def _conformed(frame: pd.DataFrame, prepared: Prepared, failures: dict[int, tupl
         for row, text in problems.items():
             failures.setdefault(row, ("input", Failure("ValueDoesNotFit", text)))
         fitted.append(rows)
+    for row, text in refused_values(fitted[0], prepared.accepted).items():
+        failures.setdefault(row, ("input", Failure("ValueDoesNotFit", text)))
     return fitted
 
 

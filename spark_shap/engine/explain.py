@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from spark_shap.dataframes import column
 from spark_shap.engine.shipping import Carrier, dumps, load, ship
-from spark_shap.engine.spark_ml import explain_with_pipeline, pipeline_call
+from spark_shap.engine.spark_ml import PipelineAnswer, check_pipeline, explain_with_pipeline, hybrids_of, shippable
+from spark_shap.engine.spark_ml_model import pipeline_call
 from spark_shap.engine.types import spark_type
 from spark_shap.engine.worker import Columns, RejectLimit, explain_batches, value_fields
 from spark_shap.errors import InputError
@@ -126,9 +127,13 @@ def explain_frame(
     schema = spark_schema(frame, prepared, columns)
     if partitions is not None:
         source = source.repartition(partitions, *(f"_{wanted.index(name)}" for name in columns.key))
+    check_pipeline(prepared)
+    carrier = carrier or ship(frame.sparkSession, dumps(shippable(prepared)))
     call = pipeline_call(prepared)
     if call is not None:
-        repartitioned = frame if partitions is None else frame.repartition(partitions, *columns.key)
-        return explain_with_pipeline(repartitioned, prepared, call, columns=columns, schema=schema)
-    carrier = carrier or ship(frame.sparkSession, dumps(prepared))
+        spread = frame
+        if partitions is not None:
+            spread = frame.repartition(partitions, *(column(frame, name) for name in columns.key))
+        hybrids = hybrids_of(spread, prepared, columns, carrier)
+        return explain_with_pipeline(hybrids, call, PipelineAnswer(carrier, columns, limit), schema)
     return source.mapInArrow(_ExplainPartition(carrier, columns, limit, wanted), schema)

@@ -5,8 +5,8 @@ pass over the rows asks the questions and hands their hybrid rows out as a DataF
 second pass asks the same questions again and is given the answers. Between the two nothing is shuffled; that the
 answers come in the order of the questions is checked, and an error otherwise.
 
-The cost: every hybrid row goes from Python to the JVM and back. Values that decide on further questions (a
-tolerance, reasons that are to be stable) cannot be had this way.
+The cost: every hybrid row goes from Python to the JVM and back, and every question is made twice. Values that decide on
+further questions (a tolerance, reasons for which rows take more evaluations) cannot be had this way.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from spark_shap.dataframes import column, quoted
-from spark_shap.engine.shipping import Carrier, dumps, load, ship
-from spark_shap.engine.worker import Columns, explain_batches
+from spark_shap.dataframes import column
+from spark_shap.engine.shipping import Carrier, load
+from spark_shap.engine.spark_ml_model import SCORE, STEP, PipelineCall, pipeline_call
+from spark_shap.engine.worker import Columns, RejectLimit, explain_batches
 from spark_shap.errors import MethodError, ModelError
-from spark_shap.models.predictor import Predictor, as_predictor, check_output_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,84 +33,12 @@ if TYPE_CHECKING:
 
     from spark_shap.prepare import Prepared
 
-__all__ = ["PipelineCall", "explain_with_pipeline", "pipeline_call", "predictor_of"]
+    _Answered = tuple[pa.RecordBatch, list[NDArray[np.float64]]]
 
-_STEP, _PORTION, _SCORE = "_spark_shap_step", "_spark_shap_portion", "_spark_shap_score"
+__all__ = ["PipelineAnswer", "check_pipeline", "explain_with_pipeline", "hybrids_of", "scores_of", "shippable"]
+
+_PORTION = "_spark_shap_portion"
 _HYBRIDS = 50_000  # in memory at a time, about
-_COLUMNS = {"probability": "probabilityCol", "margin": "rawPredictionCol", "prediction": "predictionCol"}
-
-
-@dataclass(frozen=True)
-class PipelineCall:
-    """A Spark ML model as a function of rows, on the driver.
-
-    Attributes
-    ----------
-    model
-        A fitted pipeline or model.
-    output
-        The column that is explained; of a vector of two its second element.
-    """
-
-    model: Any
-    output: str
-
-    def __call__(self, rows: Any) -> NDArray[np.float64]:
-        """Return (n, K) what the model says of a pandas frame."""
-        from pyspark.sql import SparkSession
-
-        if not hasattr(rows, "assign"):
-            raise ModelError("model: a Spark ML model takes named columns; pass a frame as background, not an array")
-        spark = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
-        given = spark.createDataFrame(rows.assign(**{_STEP: np.arange(len(rows))}))
-        scored: Any = self.scored(given).select(_STEP, _SCORE).toPandas()
-        found = scored.sort_values(_STEP)
-        if len(found) != len(rows):
-            raise ModelError(f"model: it returned {len(found)} rows for {len(rows)}; let no stage skip rows")
-        return np.asarray(found[_SCORE].tolist(), dtype=np.float64)
-
-    def scored(self, frame: DataFrame) -> DataFrame:
-        """Return a frame transformed, with the output as an array of doubles beside it."""
-        from pyspark.ml.functions import vector_to_array
-        from pyspark.ml.linalg import VectorUDT
-        from pyspark.sql import functions as F
-
-        found: DataFrame = self.model.transform(frame)
-        value = F.col(quoted(self.output))
-        if isinstance(found.schema[self.output].dataType, VectorUDT):
-            values = vector_to_array(value)
-            value = F.when(F.size(values) == 2, F.slice(values, 2, 1)).otherwise(values)
-        else:
-            value = F.array(value.cast("double"))
-        return found.withColumn(_SCORE, value)
-
-
-def predictor_of(model: Any, output_space: str | None, output_names: tuple[str, ...] | None) -> Predictor:
-    """Return any model as what is explained; Spark ML's are asked through their session.
-
-    Raises
-    ------
-    MethodError
-        It has no such output.
-    """
-    if not any(base.__module__.startswith("pyspark.ml.") for base in type(model).__mro__):
-        return as_predictor(model, output_space, output_names)
-    stage = model.stages[-1] if hasattr(model, "stages") else model
-    there = [space for space, name in _COLUMNS.items() if stage.hasParam(name)]
-    space = check_output_space(output_space) or ("probability" if "probability" in there else "prediction")
-    if space not in there:
-        raise MethodError(
-            f"output_space: {type(stage).__name__} has no {space}; choose one of {', '.join(there) or 'nothing'}"
-        )
-    if space == "prediction" and "probability" in there:
-        raise MethodError(f"output_space: 'prediction' of {type(stage).__name__} is a label; choose 'probability'")
-    return Predictor(PipelineCall(model, str(stage.getOrDefault(_COLUMNS[space]))), space, output_names)
-
-
-def pipeline_call(prepared: Prepared) -> PipelineCall | None:
-    """Return the Spark ML model that a method asks, None where it asks another one."""
-    predict: Any = prepared.method.game.predict
-    return predict.function if isinstance(predict.function, PipelineCall) else None
 
 
 @dataclass
@@ -138,10 +66,41 @@ class _Replay:
 
 
 def _with(prepared: Prepared, function: Any) -> Prepared:
-    """Return a method that asks another model."""
-    method: Any = prepared.method
-    predict = replace(method.game.predict, function=function)
-    return replace(prepared, method=replace(method, game=replace(method.game, predict=predict)))
+    """Return methods that ask another model, one for all references."""
+
+    def asking(one: Prepared) -> Prepared:
+        method: Any = one.method
+        predict = replace(method.game.predict, function=function)
+        return replace(one, method=replace(method, game=replace(method.game, predict=predict)))
+
+    others = tuple(asking(one) for one in prepared.others)
+    return replace(asking(prepared), others=others, replayed=True)
+
+
+def shippable(prepared: Prepared) -> Prepared:
+    """Return a method as workers can have it: without the model, where that is Spark ML's."""
+    if pipeline_call(prepared) is None:
+        return prepared
+    return _with(prepared, _Recorder(len(prepared.output_names)))
+
+
+def check_pipeline(prepared: Prepared) -> None:
+    """Check that nothing is asked of a Spark ML model that depends on its answers.
+
+    Raises
+    ------
+    MethodError
+        A tolerance, or reasons for which rows take more evaluations.
+    """
+    if pipeline_call(prepared) is None:
+        return
+    why, options = "the answers of a Spark ML model come after all questions", prepared.options
+    if options.tolerance is not None:
+        raise MethodError(f"tolerance: {why}, so that no row can stop early; set n_evaluations instead")
+    if prepared.rule is not None and prepared.rule.max_evaluations > options.n_evaluations:
+        raise MethodError(
+            f"reasons.max_evaluations: {why}, so that no row can take more; set it to 0, and n_evaluations higher"
+        )
 
 
 @dataclass(frozen=True)
@@ -184,13 +143,27 @@ class _Ask:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class PipelineAnswer:
     """The second pass: scores in, explained rows out."""
 
     carrier: Carrier
     columns: Columns
+    limit: RejectLimit | None
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Explain one partition, and give up early where too many of its rows cannot be."""
+        rejected, n_rows = list[str](), 0
+        for portion, scores in self._portions(batches):
+            found = self._answered(portion, scores)
+            errors = [one for batch in found for one in batch.column(batch.num_columns - 1).drop_null().to_pylist()]
+            rejected += [one["message"] for one in errors]
+            n_rows += portion.num_rows
+            if self.limit is not None:
+                self.limit.check(n_rows, len(rejected), rejected)
+            yield from found
+
+    def _portions(self, batches: Iterable[pa.RecordBatch]) -> Iterator[_Answered]:
+        """Yield each portion with what the model says of its hybrid rows."""
         portion: pa.RecordBatch | None = None
         scores: list[NDArray[np.float64]] = []
         expected = 0
@@ -204,7 +177,7 @@ class _Answer:
             for start, stop in pairwise(sorted({0, *begun, batch.num_rows})):
                 if start in begun:
                     if portion is not None:
-                        yield from self._answered(portion, scores)
+                        yield portion, scores
                     portion = pa.ipc.open_stream(portions[start].as_py()).read_next_batch()
                     scores, expected = [], 0
                 due = np.arange(expected, expected + stop - start)
@@ -213,14 +186,14 @@ class _Answer:
                 scores.append(values[start:stop])
                 expected += stop - start
         if portion is not None:
-            yield from self._answered(portion, scores)
+            yield portion, scores
 
-    def _answered(self, portion: pa.RecordBatch, scores: list[NDArray[np.float64]]) -> Iterator[pa.RecordBatch]:
+    def _answered(self, portion: pa.RecordBatch, scores: list[NDArray[np.float64]]) -> list[pa.RecordBatch]:
         replay = _Replay(np.concatenate(scores)[1:])
         found = list(explain_batches([portion], _with(load(self.carrier), replay), columns=self.columns))
         if replay.given != len(replay.answers):
             raise _out_of_order()
-        yield from found
+        return found
 
 
 def _out_of_order() -> ModelError:
@@ -230,31 +203,30 @@ def _out_of_order() -> ModelError:
     )
 
 
-def explain_with_pipeline(
-    frame: DataFrame, prepared: Prepared, call: PipelineCall, *, columns: Columns, schema: StructType
-) -> DataFrame:
-    """Return the explanation of every row, lazily; see `spark_shap.engine.explain.explain_frame`.
-
-    Raises
-    ------
-    MethodError
-        A tolerance or reasons are asked for.
-    """
+def hybrids_of(frame: DataFrame, prepared: Prepared, columns: Columns, carrier: Carrier) -> DataFrame:
+    """Return the hybrid rows of every row, lazily, in the order in which they are asked about."""
     from pyspark.sql import types as t
 
-    if prepared.options.tolerance is not None or prepared.rule is not None:
-        raise MethodError("tolerance, reasons: not for a Spark ML model, whose answers come after all questions")
-    wanted = tuple(dict.fromkeys([*columns.key, *columns.keep, *prepared.feature_names]))
+    wanted = tuple(dict.fromkeys([*columns.key, *columns.keep, *prepared.column_names]))
     source = frame.select(*(column(frame, name).alias(f"_{place}") for place, name in enumerate(wanted)))
-    features = [frame.schema[name] for name in prepared.feature_names]
-    asked = t.StructType([*features, t.StructField(_STEP, t.LongType()), t.StructField(_PORTION, t.BinaryType())])
-    carrier = ship(frame.sparkSession, dumps(_with(prepared, _Recorder(len(prepared.output_names)))))
-    hybrids = source.mapInArrow(_Ask(carrier, columns, wanted, _arrow(asked)), asked)
-    scores = call.scored(hybrids).select(_STEP, _PORTION, _SCORE)
-    return scores.mapInArrow(_Answer(carrier, columns), schema)
+    features = [frame.schema[name] for name in prepared.column_names]
+    asked = t.StructType([*features, t.StructField(STEP, t.LongType()), t.StructField(_PORTION, t.BinaryType())])
+    return source.mapInArrow(_Ask(carrier, columns, wanted, _arrow(asked)), asked)
 
 
-def _arrow(schema: StructType) -> pa.Schema:
+def scores_of(hybrids: DataFrame, call: PipelineCall) -> DataFrame:
+    """Return what the model says of hybrid rows, lazily, and what is needed to fold it."""
+    return call.scored(hybrids).select(STEP, _PORTION, SCORE)
+
+
+def explain_with_pipeline(
+    hybrids: DataFrame, call: PipelineCall, answer: PipelineAnswer, result: StructType
+) -> DataFrame:
+    """Return the explanation of every row, lazily; see `spark_shap.engine.explain.explain_frame`."""
+    return scores_of(hybrids, call).mapInArrow(answer, result)
+
+
+def _arrow(kind: StructType) -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    return to_arrow_schema(schema)
+    return to_arrow_schema(kind)

@@ -63,7 +63,7 @@ class RunTables:
     location
         Where the tables are.
     record
-        The run.
+        The run; of several references the one that it speaks of is read.
     """
 
     def __init__(self, spark: SparkSession, location: Location, record: RunRecord) -> None:
@@ -72,6 +72,8 @@ class RunTables:
         self.key: tuple[str, ...] = tuple(settings["applicants"]["key"])
         self.layout: str = settings["output"]["layout"]
         self.sample_size = int(settings["output"].get("sample", 0))
+        groups: dict[str, list[str]] = (settings.get("explain") or {}).get("groups") or {}
+        self._columns = (*record.feature_names, *(member for members in groups.values() for member in members))
 
     def _table(self, name: str) -> DataFrame:
         where, features = (self._spark, self._location, name, self.record.run_id), self.record.feature_names
@@ -79,13 +81,13 @@ class RunTables:
             shards = read_shards(self._spark, self._location, self.record.run_id)
             several = optional_columns(surrogate_values=False, ranking=False, references=True)
             found = read_committed(*where, shards, struct_fields=features, optional=several)
-            return self._of_first(found, several) if schema.has_references(found.columns) else found
+            return self._of_one(found, several) if schema.has_references(found.columns) else found
         found = read_table(*where, struct_fields=features)
         several = (schema.REFERENCE,)
-        return self._of_first(found, several) if {*several} & {*found.columns} - {*self.key} else found
+        return self._of_one(found, several) if {*several} & {*found.columns} - {*self.key} else found
 
-    def _of_first(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
-        """Return the lines against the first of several references, which the run's record speaks of."""
+    def _of_one(self, table: DataFrame, columns: Sequence[str]) -> DataFrame:
+        """Return the lines against one of several references, which the run's record speaks of."""
         reference = F.col(schema.REFERENCE)
         return table.where(reference.isNull() | (reference == self.record.reference_name)).drop(*columns)
 
@@ -111,6 +113,12 @@ class RunTables:
                 "start the run again"
             )
         return _frame(table)
+
+    def curves(self) -> pd.DataFrame | None:
+        """Return the run's rows of the table of dependence; None where it made none."""
+        table = self._table_if_any(schema.DEPENDENCE)
+        found = None if table is None else _frame(table)
+        return found if found is not None and len(found) else None
 
     def sample(self, size: int) -> Explained:
         """Return about so many explained rows, drawn by the hash of their keys, of all outputs."""
@@ -171,9 +179,9 @@ class RunTables:
         Returns
         -------
         DataFrame
-            As many rows, and the features that are known of any.
+            As many rows, and the features, and members of groups of features, that are known of any.
         """
-        names = self.record.feature_names
+        names = self._columns
         known = rows[[name for name in names if name in rows.columns]].reset_index(drop=True)
         table = self._table_if_any(schema.SAMPLE) if self.sample_size else None
         if table is None:

@@ -44,7 +44,8 @@ def check_sha256(path: Path, expected: str | None) -> tuple[bytes, str]:
         raise ModelError(f"model.file: {path}: no such file (looked from {path.cwd()})") from None
     except IsADirectoryError:
         raise ModelError(
-            f"model.file: {path}: is a folder; name the model's file in it, or a folder with the file MLmodel of MLflow"
+            f"model.file: {path}: is a folder; name the model's file in it, or a folder that MLflow (with the file "
+            "MLmodel) or Spark ML (with metadata) saved"
         ) from None
     except OSError as exc:
         raise ModelError(f"model.file: {path}: cannot be read: {exc.strerror}") from None
@@ -80,6 +81,8 @@ def read_file(data: bytes, path: Path, asked: str = "auto") -> tuple[Any, str]:
     if asked not in ("auto", found.format):
         if asked == "mlflow":
             raise ModelError(f"model.format: mlflow: {path} is a file; name the folder that holds MLmodel")
+        if asked == "spark_ml":
+            raise ModelError(f"model.format: spark_ml: {path} is a file; name the folder that Spark ML saved")
         found = Found(asked, "model.format says so", {"torch": "module", "keras": ".h5"}.get(asked, ""))  # type: ignore[arg-type]  # checked by the configuration
     elif asked != "auto":
         found = found._replace(why="model.format says so")

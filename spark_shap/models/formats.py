@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Found", "ModelFormat", "detect", "detect_folder"]
 
-ModelFormat = Literal["pickle", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "mlflow"]
+ModelFormat = Literal["pickle", "xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "mlflow", "spark_ml"]
 FORMATS: tuple[str, ...] = get_args(ModelFormat)
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")  # as joblib does
 _HEAD = 4096
@@ -28,8 +29,18 @@ class Found(NamedTuple):
 
 
 def detect_folder(path: Path) -> Found | None:
-    """Return what a folder is: MLflow's, or nothing known."""
-    return Found("mlflow", f"the folder has a file {MLMODEL}") if (path / MLMODEL).is_file() else None
+    """Return what a folder is: MLflow's, Spark ML's, or nothing known."""
+    if (path / MLMODEL).is_file():
+        return Found("mlflow", f"the folder has a file {MLMODEL}")
+    for part in sorted((path / "metadata").glob("part-*")):
+        try:
+            meta = json.loads(part.read_text(encoding="utf-8").partition("\n")[0])
+        except (OSError, ValueError):
+            continue
+        if isinstance(meta, dict) and {"class", "sparkVersion"} <= set(meta):
+            inside = "metadata and stages" if (path / "stages").is_dir() else "metadata"
+            return Found("spark_ml", f"the folder has the {inside} of Spark ML {meta['sparkVersion']}")
+    return None
 
 
 def detect(data: bytes) -> Found:

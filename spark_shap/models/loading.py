@@ -28,7 +28,7 @@ from spark_shap.redaction import redact_text
 if TYPE_CHECKING:
     from spark_shap.models.adapters.mlflow import InputColumns
 
-__all__ = ["LoadedModel", "load_model"]
+__all__ = ["LoadedModel", "check_folder", "load_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -115,20 +115,32 @@ def load_model(
 
 
 def _load_path(path: Path, format: str, sha256: str | None) -> LoadedModel:
-    if path.is_dir() and detect_folder(path) is not None and format in ("auto", "mlflow"):
+    found = detect_folder(path) if path.is_dir() else None
+    if found is not None and found.format == "mlflow" and format in ("auto", "mlflow"):
         return _load_folder(path, "model.file", str(path), sha256)
     data, actual = check_sha256(path, sha256)
     model, kind = read_file(data, path, format)
     return LoadedModel(model, str(path), actual, kind)
 
 
-def _load_folder(folder: Path, place: str, name: str, expected: str | None) -> LoadedModel:
-    actual = folder_digest(folder)
+def check_folder(place: str, name: str, actual: str, expected: str | None) -> None:
+    """Check a folder's digest, before anything in it runs.
+
+    Raises
+    ------
+    ModelError
+        It is not the expected one.
+    """
     if expected is not None and actual != expected.lower():
         raise ModelError(
             f"{place}: {name}: the sha256 of its files is {actual}, not {expected.lower()}; it was not loaded. Check "
             "where it comes from, or correct model.sha256"
         )
+
+
+def _load_folder(folder: Path, place: str, name: str, expected: str | None) -> LoadedModel:
+    actual = folder_digest(folder)
+    check_folder(place, name, actual, expected)
     try:
         kept = load_kept(folder)
     except ModuleNotFoundError as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_shap.report.compared import reference_text
 from spark_shap.report.figures import waterfall
-from spark_shap.report.portfolio import UNITS, made_rows, only_aggregates, reference_text
+from spark_shap.report.portfolio import UNITS, made_rows, only_aggregates
 from spark_shap.report.reasoning import reason_terms, stable_meaning
-from spark_shap.report.words import plain
+from spark_shap.report.words import clean, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +35,21 @@ def applicant_content(evidence: ApplicantEvidence) -> dict[str, Any]:
         "key": evidence.key,
         "kept": evidence.kept,
         "reference": reference_text(record),
-        "made_rows": made_rows(record),
-        "sections": [_section(evidence, output, sample, unit) for output, sample in evidence.rows.items()],
-        "has_reasons": evidence.reasons is not None,
+        "against": [_against(one, unit) for one in (evidence, *evidence.others)],
         "reason_rows": reason_terms(record),
         "stable_meaning": stable_meaning(record),
         "only_aggregates": only_aggregates(record),
+    }
+
+
+def _against(evidence: ApplicantEvidence, unit: str) -> dict[str, Any]:
+    """Return what stands on the page once a reference."""
+    return {
+        "name": clean(evidence.record.reference_name),
+        "reference": reference_text(evidence.record),
+        "made_rows": made_rows(evidence.record),
+        "sections": [_section(evidence, output, sample, unit) for output, sample in evidence.rows.items()],
+        "has_reasons": evidence.reasons is not None,
         "reasons": [] if evidence.reasons is None else _reasons(evidence.reasons),
     }
 
@@ -48,13 +59,14 @@ def _section(evidence: ApplicantEvidence, output: str, sample: Sample, unit: str
     values, errors = sample.shap_values[0], sample.std_errors[0]
     order = np.argsort(-np.abs(values), kind="stable")
     base, prediction = float(sample.base_value[0]), float(sample.prediction[0])
-    own = sample.features.iloc[0] if len(sample.features) else {}
+    own = _own(evidence, sample)
     rows = [
-        {"name": names[at], "own": plain(own.get(names[at])), "value": values[at], "half": 1.96 * errors[at]}
+        {"name": names[at], "own": own.get(names[at], ""), "value": values[at], "half": 1.96 * errors[at]}
         for at in order
     ]
     shown = order[:_STEPS] if len(order) > _STEPS + 1 else order
-    labels = [_label(names[at], own.get(names[at])) for at in shown]
+    groups = _groups(evidence)
+    labels = [names[at] if names[at] in groups else _label(names[at], own.get(names[at], "")) for at in shown]
     steps, halves = values[shown], 1.96 * errors[shown]
     rest = order[len(shown) :]
     if len(rest):
@@ -81,5 +93,20 @@ def _reasons(reasons: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _label(name: str, own: Any) -> str:
-    return f"{name} = {plain(own)}" if plain(own) else name
+def _groups(evidence: ApplicantEvidence) -> dict[str, list[str]]:
+    return (json.loads(evidence.record.config).get("explain") or {}).get("groups") or {}
+
+
+def _own(evidence: ApplicantEvidence, sample: Sample) -> dict[str, str]:
+    """Return the applicant's values of features, as far as they are known; of a group those of its members."""
+    if not len(sample.features):
+        return {}
+    found = {str(name): plain(value) for name, value in sample.features.iloc[0].items()}
+    for group, members in _groups(evidence).items():
+        there = [f"{name} {found[name]}" for name in members if found.get(name)]
+        found[group] = ", ".join(there)
+    return found
+
+
+def _label(name: str, own: str) -> str:
+    return f"{name} = {own}" if own else name

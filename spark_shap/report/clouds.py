@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import AnyArray, FloatArray
 
-__all__ = ["Trend", "beeswarm", "dependence", "trend"]
+__all__ = ["Trend", "beeswarm", "dependence", "slanted", "trend"]
 
 _LOW, _MIDDLE, _HIGH, _GREY = "#2f7fe6", "#a35fd3", "#ec3f55", "#8d939c"
 _BINS = 10
@@ -140,7 +140,7 @@ def dependence(name: str, found: Trend, values: FloatArray, *, unit: str) -> str
             linewidth=1.4,
         )
         if not found.numeric:
-            _slanted(axes, [short(label, 14) for label in found.labels])
+            slanted(axes, [short(label, 14) for label in found.labels])
         else:
             axes.locator_params(axis="x", nbins=5)
             axes.xaxis.set_major_formatter(lambda value, _: plain(value))
@@ -154,7 +154,8 @@ def dependence(name: str, found: Trend, values: FloatArray, *, unit: str) -> str
     return inline_svg(figure, f"SHAP value of {clean(name)} by its value, mean of each bin: {said}.")
 
 
-def _slanted(axes: Axes, labels: Sequence[str]) -> None:
+def slanted(axes: Axes, labels: Sequence[str]) -> None:
+    """Write labels under places 0, 1, ..., side by side where they fit and at an angle where they do not."""
     long = max(map(len, labels)) > 46 / len(labels)  # letters that fit side by side
     axes.set_xticks(range(len(labels)), labels, rotation=32 if long else 0, ha="right" if long else "center")
     axes.tick_params(axis="x", labelcolor=COLOURS["ink"], labelsize=10)

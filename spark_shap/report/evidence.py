@@ -62,16 +62,23 @@ class Evidence:
         output, code_set, rank, n, n_stable, and p_swap cut into tenths of 0 .. 0.5 as columns p0 .. p4; None likewise.
     comparison
         With the run before; None where there is none.
+    curves
+        Its rows of the table of dependence; None where the run made none.
+    others
+        The run against each of its other references: `record` speaks of that one; counts, rejects and comparison are
+        the run's, and stand here only.
     """
 
     record: RunRecord
     summary: pd.DataFrame
     samples: Mapping[str, Sample]
-    rejects: pd.DataFrame
-    n_reject_kinds: int
+    rejects: pd.DataFrame | None = None
+    n_reject_kinds: int = 0
     reasons: pd.DataFrame | None = None
     swaps: pd.DataFrame | None = None
     comparison: Comparison | None = None
+    curves: pd.DataFrame | None = None
+    others: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,8 @@ class ApplicantEvidence:
         The applicant's rows of the table of reasons; None where the run gave none.
     kept
         Columns that the run carried along, with the applicant's values.
+    others
+        The applicant against each of the run's other references: `record` speaks of that one.
     """
 
     record: RunRecord
@@ -97,3 +106,4 @@ class ApplicantEvidence:
     rows: Mapping[str, Sample]
     reasons: pd.DataFrame | None = None
     kept: Mapping[str, object] = field(default_factory=dict)
+    others: tuple[ApplicantEvidence, ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spark_shap.report.svg import COLOURS, drawing, inline_svg, name_lines
-from spark_shap.report.words import clean, number, percent, signed
+from spark_shap.report.words import clean, number, percent, short, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import AnyArray, FloatArray
 
-__all__ = ["bars", "changes", "frequencies", "histogram", "segment", "waterfall"]
+__all__ = ["bars", "beside", "changes", "frequencies", "histogram", "segment", "waterfall"]
 
 _LINE = 21.0  # points a bar takes
 
@@ -50,6 +50,27 @@ def bars(names: Sequence[str], values: FloatArray, halves: FloatArray, *, what: 
         for name, value, half in zip(names, values, halves, strict=True)
     )
     return inline_svg(figure, f"Bar chart of {what}. {said}.")
+
+
+def beside(names: Sequence[str], values: FloatArray, kinds: Sequence[str], *, what: str) -> str:
+    """Return a line a name with a mark for each kind, (n, n_kinds) values; at most four kinds."""
+    looks = list(zip(("main", "second", "ink", "up"), ("o", "D", "s", "^"), strict=True))[: len(kinds)]
+    with drawing(66 + _LINE * len(names)) as (figure, axes):
+        places = np.arange(len(names))
+        axes.hlines(places, values.min(axis=1), values.max(axis=1), colors=COLOURS["grid"], linewidths=2.4)
+        for place, (kind, (colour, mark)) in enumerate(zip(kinds, looks, strict=True)):
+            axes.scatter(
+                values[:, place], places, s=42, marker=mark, color=COLOURS[colour], label=short(kind, 18), zorder=3
+            )
+        name_lines(figure, axes, names)
+        axes.set_xlim(0.0, 1.05 * _top(values))
+        axes.set_xlabel(what)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.2, columnspacing=1.0)
+    said = "; ".join(
+        f"{clean(name)} " + ", ".join(f"{clean(kind)} {number(one)}" for kind, one in zip(kinds, line, strict=True))
+        for name, line in zip(names, values, strict=True)
+    )
+    return inline_svg(figure, f"{what} by feature against each reference. {said}.")
 
 
 def segment(

@@ -6,16 +6,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from spark_shap.report.checks import checks_of
+from spark_shap.report.compared import compared_section, reference_text
 from spark_shap.report.drifting import drift_section
 from spark_shap.report.reasoning import reason_sections, reason_terms, stable_meaning
 from spark_shap.report.sections import output_section
-from spark_shap.report.words import number, percent
+from spark_shap.report.words import clean, number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spark_shap.io.runs import RunRecord
     from spark_shap.report.evidence import Evidence
 
-__all__ = ["UNITS", "made_rows", "only_aggregates", "portfolio_content", "reference_text"]
+__all__ = ["UNITS", "made_rows", "only_aggregates", "portfolio_content"]
 
 _OUTPUTS = 6  # with figures; a model of hundreds of classes would make a page that nobody opens
 UNITS = {"probability": "probability", "margin": "margin", "prediction": "prediction"}
@@ -32,7 +35,7 @@ def portfolio_content(evidence: Evidence) -> dict[str, Any]:
     record = evidence.record
     shown = record.output_names[:_OUTPUTS]
     unit = UNITS.get(record.output_space, record.output_space)
-    sections = [output_section(evidence, name, unit) for name in shown]
+    rejects = [] if evidence.rejects is None else evidence.rejects.to_dict("records")
     return {
         "title": _title(record),
         "record": record,
@@ -43,16 +46,26 @@ def portfolio_content(evidence: Evidence) -> dict[str, Any]:
         "reference": reference_text(record),
         "config": json.dumps(json.loads(record.config), indent=2, ensure_ascii=False),
         "versions": sorted(record.versions.items()),
-        "sections": sections,
+        "references": compared_section(evidence, unit),
+        "against": [_against(one, shown, unit) for one in (evidence, *evidence.others)],
         "hidden_outputs": record.output_names[_OUTPUTS:],
-        "reasons": reason_sections(evidence),
         "reason_rows": reason_terms(record),
         "stable_meaning": stable_meaning(record),
         "only_aggregates": only_aggregates(record),
         "checks": checks_of(evidence),
-        "rejects": evidence.rejects.to_dict("records"),
-        "hidden_rejects": max(0, evidence.n_reject_kinds - len(evidence.rejects)),
+        "rejects": rejects,
+        "hidden_rejects": max(0, evidence.n_reject_kinds - len(rejects)),
         "drift": None if evidence.comparison is None else drift_section(evidence.comparison, unit),
+    }
+
+
+def _against(evidence: Evidence, outputs: Sequence[str], unit: str) -> dict[str, Any]:
+    """Return what stands on the page once a reference."""
+    return {
+        "name": clean(evidence.record.reference_name),
+        "reference": reference_text(evidence.record),
+        "sections": [output_section(evidence, name, unit) for name in outputs],
+        "reasons": reason_sections(evidence),
     }
 
 
@@ -66,18 +79,6 @@ def only_aggregates(record: RunRecord) -> bool:
     return bool(json.loads(record.config).get("explain", {}).get("audit") == "aggregates")
 
 
-def reference_text(record: RunRecord) -> str:
-    """Return which population the values compare with, in words."""
-    text = f"{record.reference_rows:,} rows of {record.reference_name!r}"
-    if record.reference_predicate:
-        text += f", those where {record.reference_predicate}"
-    if record.reference_as_of:
-        text += f", as of {record.reference_as_of:%d %B %Y}"
-    if record.reference_weight != record.reference_rows:
-        text += f", weighted (sum of weights {number(record.reference_weight, 4)})"
-    return text
-
-
 def made_rows(record: RunRecord) -> list[tuple[str, str]]:
     """Return how a run's numbers were made, as terms and what is said of them."""
     each = record.model_evaluations / max(1, record.rows_explained)
@@ -85,13 +86,19 @@ def made_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("Model", record.model_uri),
         ("Model fingerprint", record.model_fingerprint),
         ("Explained", f"{record.output_space} of {', '.join(record.output_names)}"),
-        ("Compared with", reference_text(record)),
+        ("Compared with", reference_text(record) + _first_of(record)),
         ("Reference fingerprint", record.reference_fingerprint),
         ("Method", f"{record.method}: {METHODS.get(record.method, 'see the reason')}"),
         ("Why this method", record.method_reason),
         ("Model evaluations", f"{record.model_evaluations:,} ({each:,.0f} an applicant)"),
         ("Seed", str(record.seed)),
     ]
+
+
+def _first_of(record: RunRecord) -> str:
+    """Return that a reference is one of several, which have fingerprints and methods of their own."""
+    others = len(record.reference_names) - 1
+    return f"; one of {others + 1} references" if others else ""
 
 
 def _run_rows(record: RunRecord) -> list[tuple[str, str]]:

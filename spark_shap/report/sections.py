@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spark_shap.report.clouds import beeswarm, dependence, trend
+from spark_shap.report.curves import table_curves
 from spark_shap.report.figures import bars, segment
 from spark_shap.report.words import clean, segment_title
 
@@ -37,7 +38,6 @@ def output_section(evidence: Evidence, output: str, unit: str) -> dict[str, Any]
     overall = overall.assign(half=half_width(overall))
     top = overall.head(_BARS)
     sample = evidence.samples[output]
-    names = evidence.record.feature_names
     return {
         "name": clean(output),
         "bars": bars(
@@ -51,7 +51,7 @@ def output_section(evidence: Evidence, output: str, unit: str) -> dict[str, Any]
         "rows": overall.to_dict("records"),
         "shares": _shares(overall),
         "base_value": float(sample.base_value.mean()) if len(sample.base_value) else None,
-        **_clouds(sample, list(names), overall["feature"].tolist(), unit),
+        **_clouds(evidence, output, overall["feature"].tolist(), unit),
         "segmentations": _segmentations(summary, overall),
     }
 
@@ -62,26 +62,46 @@ def _shares(overall: pd.DataFrame) -> dict[str, float]:
     return {name: value / total for name, value in zip(overall["feature"], overall["mean_abs_shap"], strict=True)}
 
 
-def _clouds(sample: Sample, names: list[str], ranked: list[str], unit: str) -> dict[str, Any]:
+def _clouds(evidence: Evidence, output: str, ranked: list[str], unit: str) -> dict[str, Any]:
     """Return the beeswarm and dependence figures, and what they cannot show."""
+    sample, names = evidence.samples[output], list(evidence.record.feature_names)
+    curves: list[dict[str, Any]] = []
+    if evidence.curves is not None:
+        rows = evidence.curves[evidence.curves["output"] == output]
+        there = set(rows["feature"])
+        drawn = [name for name in ranked if name in there][:_CURVES]
+        curves = table_curves(rows, drawn, names, sample, unit=unit)
+    of_all = bool(curves)
     if not len(sample.prediction):
-        return {"beeswarm": None, "n_sampled": 0, "curves": [], "values_known": False}
+        return {
+            "beeswarm": None,
+            "n_sampled": 0,
+            "curves": curves,
+            "of_all": of_all,
+            "values_known": False,
+            "all_known": False,
+        }
     top = ranked[:_SWARM]
     values = sample.shap_values[:, [names.index(name) for name in top]]
     known = [name for name in ranked if name in sample.features.columns]
-    features = sample.features[top] if known and set(top) <= set(known) else None
-    curves = []
-    for name in known[:_CURVES]:
-        column = sample.shap_values[:, names.index(name)]
-        found = trend(sample.features[name], column)
-        bins = zip(found.labels, found.counts, found.means, found.halves, strict=True)
-        curves.append({"name": name, "svg": dependence(name, found, column, unit=unit), "bins": list(bins)})
+    features = sample.features.reindex(columns=top) if set(top) & set(known) else None
+    if not curves:
+        curves = [_sampled_curve(sample, name, names.index(name), unit) for name in known[:_CURVES]]
     return {
         "beeswarm": beeswarm(top, values, features, unit=unit),
         "n_sampled": len(sample.prediction),
         "curves": curves,
+        "of_all": of_all,
         "values_known": features is not None,
+        "all_known": features is not None and set(top) <= set(known),
     }
+
+
+def _sampled_curve(sample: Sample, name: str, place: int, unit: str) -> dict[str, Any]:
+    column = sample.shap_values[:, place]
+    found = trend(sample.features[name], column)
+    bins = zip(found.labels, found.counts, found.means, found.halves, strict=True)
+    return {"name": name, "svg": dependence(name, found, column, unit=unit), "bins": list(bins)}
 
 
 def _segmentations(summary: pd.DataFrame, overall: pd.DataFrame) -> list[dict[str, Any]]:

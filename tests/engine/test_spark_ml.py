@@ -86,5 +86,5 @@ def test_what_such_a_model_cannot_do(pipeline, table):
     with pytest.raises(MethodError, match="'prediction' of LogisticRegressionModel is a label"):
         Explainer(pipeline, DATA[:50], output_space="prediction")
     explainer = Explainer(pipeline, DATA[:50], tolerance=0.5, surrogate_evaluations=0)
-    with pytest.raises(MethodError, match="not for a Spark ML model"):
+    with pytest.raises(MethodError, match="no row can stop early"):
         explainer.explain(table, key="id")

@@ -149,7 +149,7 @@ def test_files_of_another_kind_than_said(tmp_path):
         load_model(file=tmp_path / "m.txt", format="catboost")
     with pytest.raises(ModelError, match="is a file; name the folder that holds MLmodel"):
         load_model(file=tmp_path / "m.txt", format="mlflow")
-    with pytest.raises(ModelError, match="name the model's file in it, or a folder with the file MLmodel"):
+    with pytest.raises(ModelError, match="name the model's file in it, or a folder that MLflow"):
         load_model(file=tmp_path)
 
 

@@ -146,3 +146,23 @@ def test_other_flavors_are_loaded_as_their_own_objects(mlflow, tmp_path, flavor)
     assert as_predictor(loaded.model)(rows) == pytest.approx(as_predictor(model)(rows), abs=1e-7)
     if flavor in ("xgboost", "lightgbm", "catboost"):
         assert Explainer(loaded.model, rows[:50], output_space="margin").method == "tree"
+
+
+def test_a_registry_in_a_database(mlflow, fitted, tmp_path):
+    """SQLite: as a server's, but for the wire."""
+    before = mlflow.get_tracking_uri()
+    signature = import_module("mlflow.models").infer_signature(X, fitted.predict(X))
+    try:
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment("scores", (tmp_path / "artifacts").as_uri()))
+        for _ in range(2):
+            with mlflow.start_run() as run:
+                mlflow.sklearn.log_model(fitted, name="model", signature=signature, registered_model_name="card")
+        mlflow.MlflowClient().set_registered_model_alias("card", "champion", "2")
+        found = [load_model(uri=uri) for uri in ("models:/card@champion", f"runs:/{run.info.run_id}/model")]
+        assert found[0].kind == "mlflow, card version 2, flavor sklearn, with a signature of 3 columns"
+        assert all(np.array_equal(one.model.coef_, fitted.coef_) for one in found)
+        with pytest.raises(ModelError, match=r"model.uri: models:/card@challenger: MLflow does not give it"):
+            load_model(uri="models:/card@challenger")
+    finally:
+        mlflow.set_tracking_uri(before)

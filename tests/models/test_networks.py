@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from itertools import combinations
+from math import factorial
 from types import SimpleNamespace
 
 import numpy as np
@@ -306,6 +308,50 @@ def test_a_recurrent_network_over_months(torch):
     size = dict(zip(found.feature_names, np.abs(found.values).mean(axis=0), strict=True))
     assert size["bill_6"] > size["bill_1"]
     assert in_a_worker(explainer).method.game.predict(table)[:, 0] == pytest.approx(plain, abs=1e-6)
+
+
+def test_months_or_measures_of_an_lstm_as_players(torch):
+    """Time steps, or whole channels, are masked as one: their values are exact, for so few players."""
+    torch.manual_seed(2)
+    lstm = torch.nn.LSTM(2, 3, batch_first=True)
+
+    class Last(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.out = lstm, torch.nn.Linear(3, 1)
+
+        def forward(self, months):
+            return self.out(self.lstm(months)[0][:, -1])
+
+    model = sequence_model(Last().eval(), CHANNELS)
+    table = pd.DataFrame(np.random.default_rng(3).normal(size=(40, 12)), columns=MONTHS)
+    steps = {f"month {month}": [f"{name}_{month}" for name in CHANNELS] for month in range(1, 7)}
+    for groups in (steps, CHANNELS):
+        explainer = Explainer(model, table[:8], groups=groups, method="exact", n_evaluations=2049)
+        found = explainer(table[8:12])
+        assert set(found.feature_names) == set(groups)
+        order = [found.feature_names.index(name) for name in groups]
+
+        def value(inside, row, groups=groups):
+            mixed = table[:8].copy()
+            own = [name for group in inside for name in groups[group]]
+            mixed[own] = table.loc[row, own].to_numpy()
+            return float(np.mean(model(mixed)))
+
+        names = list(groups)
+        for place, row in enumerate(range(8, 12)):
+            game = {inside: value(inside, row) for n in range(len(names) + 1) for inside in combinations(names, n)}
+            expected = []
+            for name in names:
+                rest = [other for other in names if other != name]
+                total = 0.0
+                for n in range(len(rest) + 1):
+                    weight = factorial(n) * factorial(len(rest) - n) / factorial(len(names))
+                    for inside in combinations(rest, n):
+                        joined = tuple(one for one in names if one == name or one in inside)
+                        total += weight * (game[joined] - game[inside])
+                expected.append(total)
+            assert found.values[place][order] == pytest.approx(expected, abs=1e-6)
 
 
 def test_sequences_that_are_none(torch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def pages(tmp_path_factory):
     texts = {
         "run": run_page(case.evidence(earlier=0.1)),
         "applicant": applicant_page(case.applicant()),
+        "several": run_page(case.against_several(replace(case.evidence(), curves=case.curves_of()))),
+        "applicant-several": applicant_page(case.against_several(case.applicant())),
         "hostile": run_page(
             case.evidence(case.HOSTILE, outputs=case.HOSTILE[:1], segments=case.HOSTILE[:3], texts=case.HOSTILE)
         ),
@@ -67,7 +70,7 @@ def opened(browser, file, *, size=PHONE, scheme="light"):
     return page
 
 
-@pytest.mark.parametrize("name", ["run", "applicant", "hostile"])
+@pytest.mark.parametrize("name", ["run", "applicant", "hostile", "several", "applicant-several"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_a_page_is_no_wider_than_its_screen(browser, pages, name, size):
     page = opened(browser, pages / f"{name}.html", size=size)
@@ -78,10 +81,11 @@ def test_a_page_is_no_wider_than_its_screen(browser, pages, name, size):
     assert page.evaluate(too_wide) == []
 
 
-@pytest.mark.parametrize("name", ["run", "applicant"])
+@pytest.mark.parametrize("name", ["run", "applicant", "several"])
 def test_the_text_of_figures_can_be_read_on_a_phone(browser, pages, name):
     page = opened(browser, pages / f"{name}.html")
-    heights = page.evaluate("[...document.querySelectorAll('svg text')].map(one => one.getBoundingClientRect().height)")
+    heights = page.evaluate("""[...document.querySelectorAll('svg text')].filter(one => one.checkVisibility())
+        .map(one => one.getBoundingClientRect().height)""")
     assert len(heights) > 20
     assert min(heights) >= 9  # pixels of a line
 
@@ -142,3 +146,23 @@ def test_on_paper_everything_is_open_and_black_on_white(browser, pages):
     pdf = page.pdf(prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF")
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 20
+
+
+@pytest.mark.parametrize("name", ["several", "applicant-several"])
+def test_a_reference_is_chosen_without_a_script_and_paper_has_all(browser, pages, name):
+    page = opened(browser, pages / f"{name}.html", size=DESKTOP, scheme="dark")
+
+    def shown():
+        return page.evaluate("""[...document.querySelectorAll('.against')].filter(one => one.checkVisibility())
+            .map(one => one.className)""")
+
+    n = len(page.query_selector_all(".against")) // 3
+    assert shown() == ["against against-1"] * n
+    page.get_by_role("radio", name="everyone").check()
+    assert shown() == ["against against-3"] * n
+    page.keyboard.press("ArrowUp")
+    assert shown() == ["against against-2"] * n
+    assert page.get_by_role("group", name="Show values against").count() == 1
+    page.emulate_media(media="print")
+    assert len(shown()) == 3 * n
+    assert not page.get_by_role("group", name="Show values against").is_visible()

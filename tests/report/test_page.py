@@ -8,6 +8,7 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ import report_case as case
 
 pytest.importorskip("jinja2", reason="reports need jinja2 and matplotlib: pip install 'spark-shap[report]'")
 
-from spark_shap.report import clouds, figures
+from spark_shap.report import clouds, curves, figures
+from spark_shap.report.evidence import Sample
 from spark_shap.report.html import applicant_page, run_page
 from spark_shap.report.reasoning import common_text
 
@@ -336,3 +338,98 @@ def test_features_beyond_the_largest_are_one_step_of_the_waterfall(undrawn):
     values = found.rows[case.OUTPUT].shap_values[0]
     smallest = np.argsort(np.abs(values))[:8]
     assert float(rest[1].replace("\u2212", "-")) == pytest.approx(values[smallest].sum(), rel=0.01)
+
+
+def test_each_reference_has_its_own_figures_and_how_far_they_agree_is_said(undrawn):
+    whole = run_page(case.against_several(case.evidence()))
+    page = Page(whole)
+    headings = re.findall(r"<h2>(.*?)</h2>", whole)
+    assert headings[0] == "Whom applicants are compared with"
+    assert headings[1:4] == [f"What matters, against {escape(name)}" for name in case.REFERENCES]
+    assert "300 applicants compared with 3 references" in page.text
+    for said in (
+        "applicants just on the accepted side of the cutoff (0.5, band 0.2); 900 found among 5,000 scored",
+        "applicants where bad = 0 & x < 1, weighted by w, as of 2026-03-01",
+        "400 rows of 'approved <all>', those where bad = 0 & x < 1, as of 01 March 2026, weighted",
+        "near_cutoff 81.4 % 62.0 %",
+        "approved <all> 81.4 % 100.0 %",
+    ):
+        assert said in page.text, said
+    radios = [attributes["id"] for attributes in page.all("input")]
+    assert radios == ["reference-1", "reference-2", "reference-3"]
+    assert page.open == []
+
+
+def test_one_reference_needs_no_choice(whole):
+    assert "fieldset" not in whole
+    assert "against-1" in whole
+    assert ":has(" not in whole
+
+
+def test_an_applicant_against_each_reference(undrawn):
+    page = Page(applicant_page(case.against_several(case.applicant())))
+    drawn = [one["aria-label"] for one in page.all("svg")]
+    assert len(drawn) == 3
+    assert page.text.count("What the values compare with") == 3
+    assert "Reasons, against everyone" in page.text
+
+
+def test_curves_of_the_table_of_dependence_take_the_place_of_the_samples(monkeypatch):
+    for module in (figures, clouds, curves):
+        monkeypatch.setattr(module, "inline_svg", lambda figure, text: f'<svg aria-label="{escape(text)}"></svg>')
+    found = replace(case.evidence(), curves=case.curves_of())
+    page = Page(run_page(found))
+    said = [one["aria-label"] for one in page.all("svg") if "by its value" in one["aria-label"]]
+    assert len(said) == 5  # the sixth feature has no curve in the table
+    assert "mean of all applicants in each bin" in said[0]
+    assert "above 2,000 up to 250,000" in page.text
+    assert "up to 2023-11-14T22:13:20" in page.text
+    assert "1,203" in page.text
+    assert "bins of a number hold about as many applicants each" in page.text
+    assert "table dependence" in page.text
+    # Without a sample there are curves all the same.
+    empty = Sample(np.empty(0), np.empty(0), np.empty((0, 6)), np.empty((0, 6)), pd.DataFrame())
+    alone = Page(run_page(replace(found, samples={case.OUTPUT: empty})))
+    assert len([one for one in alone.all("svg") if "by its value" in one["aria-label"]]) == 5
+
+
+def test_points_stand_in_the_bins_of_their_values():
+    rows = case.curves_of()
+    income = rows[rows["feature"] == "income"].sort_values("bin", ignore_index=True)
+    own = pd.DataFrame({"income": [1000.0, 1000.5, 250_000.0, 1e9, np.nan]})
+    sample = Sample(np.zeros(5), np.zeros(5), np.zeros((5, 1)), np.zeros((5, 1)), own)
+    places, _ = curves._points(income, "income", ["income"], sample)
+    assert np.rint(places).tolist() == [0, 1, 2, 3, 4]
+    purpose = rows[rows["feature"] == "purpose"].sort_values("bin", ignore_index=True)
+    named = pd.DataFrame({"purpose": ["furniture", "a new car", "boat"]})
+    sample = Sample(np.zeros(3), np.zeros(3), np.arange(3.0)[:, None], np.zeros((3, 1)), named)
+    places, values = curves._points(purpose, "purpose", ["purpose"], sample)
+    assert np.rint(places).tolist() == [1, 0]
+    assert values.tolist() == [0, 1]
+
+
+def test_bins_that_hold_one_value_each_are_called_by_it():
+    ends = [None, -2.0, -1.0, 0.0, None]
+    rows = [(case.OUTPUT, "age", place, "?", low, high, 9) for place, (low, high) in enumerate(pairwise(ends))]
+    rows.append((case.OUTPUT, "age", 9, "missing", None, None, 2))
+    bins = pd.DataFrame(rows, columns=["output", "feature", "bin", "label", "low", "high", "n_rows"])
+
+    def labels(own):
+        own = pd.DataFrame({"age": own})
+        sample = Sample(np.zeros(len(own)), np.zeros(len(own)), np.zeros((len(own), 1)), np.zeros((len(own), 1)), own)
+        found = curves._single_values(bins, "age", sample)
+        return found["label"].tolist(), np.rint(curves._points(found, "age", ["age"], sample)[0]).tolist()
+
+    assert labels([-2.0, -2.0, 0.0, 7.0, np.nan]) == (["\u22122", "\u22121", "0", "7", "missing"], [0, 0, 2, 3, 4])
+    assert labels([-2.0, -3.0, 0.0, 7.0])[0] == ["?"] * 4 + ["missing"]  # two values in one bin
+    assert labels([-2.0, 0.0])[0] == ["?"] * 4 + ["missing"]  # nobody shows what the last one holds
+
+
+def test_a_group_of_features_shows_what_its_members_were(undrawn):
+    one = case.applicant()
+    settings = json.loads(one.record.config) | {"explain": {"groups": {"income": ["wage", "rent"]}}}
+    own = next(iter(one.rows.values())).features.drop(columns="income").assign(wage=1200.0, rent=np.nan)
+    rows = {case.OUTPUT: replace(one.rows[case.OUTPUT], features=own)}
+    page = Page(applicant_page(replace(one, record=replace(one.record, config=json.dumps(settings)), rows=rows)))
+    assert "wage 1,200 " in page.text
+    assert "income = " not in page.all("svg")[0]["aria-label"]
