@@ -137,7 +137,7 @@ class SparkBackground:
     def rows(self, size: int | None) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
         """Return the first rows in that order, or all, and their weights."""
         from spark_shap.io.hash_samples import collect_sample
-        from spark_shap.io.references import background_of, background_columns
+        from spark_shap.io.references import background_columns, background_of
 
         columns = background_columns(self.features, self.weight)
         rows = collect_sample(self.frame, columns, key=self.key, size=size, seed=self.seed).table

@@ -14,7 +14,6 @@ import numpy as np
 from pyspark.sql import functions as F
 
 from spark_shap.dataframes import quoted
-from spark_shap.errors import InputError
 from spark_shap.io.references import collect_arrow
 from spark_shap.io.sources import require_columns
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_shap.io import hash_samples
 from spark_shap.io.hash_samples import HashSample, collect_sample, sample_by_hash
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WIDTH = 1000
 
@@ -28,10 +23,9 @@ def wide(spark: SparkSession) -> DataFrame:
 
 
 @pytest.fixture(params=["texts in one go", "texts by themselves"])
-def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "texts by themselves":
         monkeypatch.setattr(hash_samples, "_FIRST_BYTES", 50 * WIDTH)
-    yield
 
 
 def drawn(df: DataFrame, size: int, most: int | None) -> HashSample:
