@@ -143,10 +143,12 @@ class SparkBackground:
 
     def rows(self, size: int | None) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
         """Return the first rows in that order, or all, and their weights."""
-        from spark_shap.io.references import sample_by_hash, to_background
+        from spark_shap.io.hash_samples import collect_sample
+        from spark_shap.io.references import background_columns, background_of
 
-        rows = sample_by_hash(self.frame, key=self.key, size=size, seed=self.seed)
-        frame, weights = to_background(rows, self.features, self.weight)
+        columns = background_columns(self.features, self.weight)
+        rows = collect_sample(self.frame, columns, key=self.key, size=size, seed=self.seed).table
+        frame, weights = background_of(rows, self.features, self.weight)
         return as_declared(frame, self.declared), weights
 
 

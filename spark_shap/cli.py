@@ -161,10 +161,10 @@ def _with_spark(
         raise
     except RunError as error:
         keep_log = log.stat().st_size > 0
-        raise RunError(f"{error}{_see(log)}") from error
+        raise RunError(f"{_with_way_out(str(error), log)}{_see(log)}") from error
     except errors as error:
         keep_log = log.stat().st_size > 0
-        raise RunError(f"Spark: {_reason(error, log)}{_see(log)}") from error
+        raise RunError(f"Spark: {_with_way_out(_reason(error, log), log)}{_see(log)}") from error
     finally:
         if not keep_log:
             log.unlink()
@@ -188,6 +188,14 @@ def _reason(error: BaseException, log: Path) -> str:
         told = [line for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
         return f"its JVM did not start: {told[0].strip() if told else 'it said nothing'}"
     return spark_reason(error)
+
+
+def _with_way_out(reason: str, log: Path) -> str:
+    """Return a reason with a way out that only the log of a JVM knows, which is gone by then."""
+    from spark_shap.io.sources import spark_way_out
+
+    way_out = spark_way_out(log.read_text(errors="replace"))
+    return reason if way_out is None or way_out in reason else f"{reason}; {way_out}"
 
 
 def _see(log: Path) -> str:

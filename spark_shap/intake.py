@@ -29,7 +29,7 @@ from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
 from spark_shap.groups import group_problems
 from spark_shap.identity import background_identity
-from spark_shap.io.references import collect_columns, sample_by_hash
+from spark_shap.io.hash_samples import HashSample, collect_sample
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
 from spark_shap.models.accepted import refused_values
 from spark_shap.models.bins import fit_bins
@@ -63,6 +63,7 @@ __all__ = ["Compared", "Inputs", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
+_POPULATION_BYTES = 2**26  # of the applicants that methods are prepared with
 
 
 class Compared(NamedTuple):
@@ -180,7 +181,8 @@ def _checked(
     predictor = predictor_of(loaded.model, config.explain.output_space, config.model.output_names)
     references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), pool)
     if accepted := accepted_values(loaded.model):
-        alike = alike.drop(index=alike.index[list(refused_values(background_rows(alike), accepted))])
+        refused = list(refused_values(background_rows(alike.rows), accepted))
+        alike = alike._replace(rows=alike.rows.drop(index=alike.rows.index[refused]))
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
     given = _Given(loaded.model, predictor, alike, found.n_rows, accepted)
@@ -189,20 +191,20 @@ def _checked(
     check_pipeline(prepared)
     if config.explain.audit == "aggregates":
         target = config.explain.target_error
-        alike_rows = population_rows(alike, prepared.sample)
+        alike_rows = population_rows(alike.rows, prepared.sample)
         prepared, audit = lighten(prepared, alike_rows, n_rows=found.n_rows, targets=AuditTargets(target, target))
     prepared, codes = with_codes(prepared)
     if len(compared) > 1:
         others = (replace(one.prepared, shows_values=prepared.shows_values) for one in compared[1:])
         prepared = replace(prepared, others=tuple(others))
     if config.summary.dependence is not None:
-        values = population_rows(alike, prepared.sample)
+        values = population_rows(alike.rows, prepared.sample)
         prepared = replace(prepared, bins=fit_bins(values, prepared.own_columns, config.summary.dependence))
     if config.reasons is not None:
         check_reasons(spark, spark_schema(frame, prepared, columns), columns.key, config.reasons.where)
     carrier = ship(spark, dumps(shippable(prepared)))
     warming.result()
-    probe = _probe(spark, prepared, carrier, (frame, alike))
+    probe = _probe(spark, prepared, carrier, (frame, alike.rows))
     plan = make_plan(
         prepared,
         probe,
@@ -225,14 +227,30 @@ def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tupl
 
 def _draw(
     config: RunConfig, source: _Source, scorer: Scorer, pool: ThreadPoolExecutor
-) -> tuple[list[tuple[Reference, Drawn]], pd.DataFrame]:
+) -> tuple[list[tuple[Reference, Drawn]], _Alike]:
     """Return the references with their rows, and applicants drawn by the hash of their keys."""
     key, seed = config.applicants.key, config.explain.seed
-    rows = sample_by_hash(source.frame, key=key, size=POPULATION_ROWS, seed=seed)
-    drawing = pool.submit(collect_columns, rows, source.features)
+
+    def collect() -> HashSample:
+        how_many = {"size": POPULATION_ROWS, "most_bytes": _POPULATION_BYTES}
+        return collect_sample(source.frame, source.features, key=key, seed=seed, **how_many)
+
+    drawing = pool.submit(collect)
     how = Drawing(key, tuple(source.features), seed, scorer, drawing.result, config.references is not None)
     found = [(one, draw(one, frame, how)) for one, frame in zip(config.populations, source.references, strict=True)]
-    return found, frame_from_arrow(drawing.result())
+    alike, n_left_out = drawing.result()
+    note = ""
+    if n_left_out:
+        note = f"prepared with {alike.num_rows:,} applicants, which hold {_POPULATION_BYTES // 2**20} MB"
+        _log.warning("%s, instead of %s", note, f"{alike.num_rows + n_left_out:,}")
+    return found, _Alike(frame_from_arrow(alike), note)
+
+
+class _Alike(NamedTuple):
+    """Applicants like those to explain, and in words why they are so few, where they are."""
+
+    rows: pd.DataFrame
+    note: str
 
 
 class _Given(NamedTuple):
@@ -243,7 +261,7 @@ class _Given(NamedTuple):
 
     model: Any
     predictor: Predictor
-    drawn: pd.DataFrame
+    alike: _Alike
     n_rows: int
     accepted: Accepted
 
@@ -291,10 +309,12 @@ def _compare(config: RunConfig, reference: Reference, drawn: Drawn, given: _Give
         weights,
         model=given.model,
         options=options,
-        population=population_rows(given.drawn, rows),
+        population=population_rows(given.alike.rows, rows),
         n_rows=given.n_rows,
         whole=whole,
     )
     prepared = replace(prepared, reference=reference.name, accepted=given.accepted)
+    if given.alike.note and prepared.draws:
+        prepared = replace(prepared, method_reason=f"{prepared.method_reason}; {given.alike.note}")
     used = drawn._replace(background=background, weights=weights, whole=whole)
     return Compared(reference, used, prepared, *background_identity(whole, prepared, background, weights))

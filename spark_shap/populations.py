@@ -13,7 +13,8 @@ import numpy as np
 
 from spark_shap.backgrounds import SparkBackground
 from spark_shap.errors import InputError
-from spark_shap.io.references import background_of, collect_columns, sample_by_hash
+from spark_shap.io.hash_samples import HashSample, collect_sample
+from spark_shap.io.references import background_columns, background_of
 from spark_shap.io.sources import read_source, where_rows
 from spark_shap.models.conform import as_declared
 from spark_shap.models.frames import Background, background_rows
@@ -37,6 +38,7 @@ __all__ = ["POPULATION_ROWS", "Drawing", "Drawn", "Scorer", "draw", "open_refere
 _log = logging.getLogger(__name__)
 _BACKGROUND_ROWS = 1000
 POPULATION_ROWS = 5000  # applicants that a surrogate is fitted on
+_LEAST_MEGABYTES = 256  # that a reference may hold, whatever explain.memory_mb is
 _CANDIDATES = 8  # scored for each row that is wanted, and so many times more while too few belong
 _MOST_CANDIDATES = 200_000
 
@@ -71,7 +73,7 @@ class Drawing(NamedTuple):
     features: tuple[str, ...]
     seed: int
     scorer: Scorer
-    alike: Callable[[], pa.Table]
+    alike: Callable[[], HashSample]
     typed: bool
 
     def own(self, reference: Reference) -> bool:
@@ -84,7 +86,7 @@ class Drawing(NamedTuple):
         import pyarrow as pa
 
         background, weights = background_of(table, self.features, weight)
-        own, others = table.select(list(self.features)), self.alike()
+        own, others = table.select(list(self.features)), self.alike().table
         if self.typed and own.schema.equals(others.schema):
             both = pa.concat_tables([own, others])
             background = background_of(both, self.features)[0].iloc[: len(background)]
@@ -148,9 +150,11 @@ def draw(reference: Reference, frame: DataFrame, drawing: Drawing) -> Drawn:
     seed = drawing.seed if reference.seed is None else reference.seed
     key = drawing.key if all(name in frame.columns for name in drawing.key) else None
 
-    def sample(size: int) -> pa.Table:
-        rows = sample_by_hash(frame, key=key, size=size, seed=seed)
-        return collect_columns(rows, drawing.features, reference.weight)
+    most_mb = max(_LEAST_MEGABYTES, drawing.scorer.memory_mb)
+
+    def sample(size: int) -> HashSample:
+        columns = background_columns(drawing.features, reference.weight)
+        return collect_sample(frame, columns, key=key, size=size, seed=seed, most_bytes=most_mb * 2**20)
 
     if reference.is_scored:
         return _scored(reference, sample, drawing)
@@ -158,20 +162,39 @@ def draw(reference: Reference, frame: DataFrame, drawing: Drawing) -> Drawn:
         # All of it is folded where it is, or brought here later: a sample shows its types.
         declared = drawing.scorer.declared
         whole = SparkBackground(frame, key, drawing.features, reference.weight, seed, declared)
-        return Drawn(*drawing.rows(sample(_BACKGROUND_ROWS), reference.weight), whole)
+        return Drawn(*drawing.rows(sample(_BACKGROUND_ROWS).table, reference.weight), whole)
     # A larger sample begins with the rows of a smaller one.
-    own = drawing.own(reference) and reference.size <= POPULATION_ROWS
-    table = drawing.alike().slice(0, reference.size) if own else sample(reference.size)
+    if drawing.own(reference) and reference.size <= _rows_there(drawing.alike()):
+        table = drawing.alike().table.slice(0, reference.size)
+    else:
+        table = _all_of(sample(reference.size), reference, most_mb)
     return Drawn(*drawing.rows(table, reference.weight))
 
 
-def _scored(reference: Reference, sample: Callable[[int], pa.Table], drawing: Drawing) -> Drawn:
+def _rows_there(alike: HashSample) -> int:
+    """Return how large a sample of the applicants these rows can stand for."""
+    return alike.table.num_rows if alike.n_left_out else POPULATION_ROWS
+
+
+def _all_of(drawn: HashSample, reference: Reference, most_mb: int) -> pa.Table:
+    """Return the rows of a sample from which none was left out."""
+    if drawn.n_left_out:
+        n_rows = drawn.table.num_rows
+        raise InputError(
+            f"reference {reference.name}: size: {reference.size}: the driver and each worker hold all of its rows, and "
+            f"{n_rows} of them come to {most_mb} MB; set size to {n_rows} or less, leave out features of long texts, "
+            f"or allow more by explain.memory_mb above {most_mb} (and give Spark's driver the memory for it)"
+        )
+    return drawn.table
+
+
+def _scored(reference: Reference, sample: Callable[[int], HashSample], drawing: Drawing) -> Drawn:
     """Return the first rows, in the order of the sample, whose scores belong."""
     wanted, size = int(reference.size), 0
     scores = np.empty(0)
     while True:
         size = min(_MOST_CANDIDATES, max(_CANDIDATES * wanted, POPULATION_ROWS, _CANDIDATES * size))
-        table = sample(size)
+        table = sample(size).table  # of rows so wide that they fill the memory, fewer
         frame, _ = background_of(table, drawing.features)
         scores = np.concatenate([scores, drawing.scorer(frame.iloc[len(scores) :], reference.output)])
         belongs = np.flatnonzero(_belongs(scores, reference))
@@ -217,7 +240,7 @@ def _single(reference: Reference, drawing: Drawing) -> Drawn:
     """Return a single row with the types of the applicants."""
     import pyarrow as pa
 
-    alike = drawing.alike()
+    alike = drawing.alike().table
     row, place = dict(reference.row or {}), f"reference {reference.name}: row"
     missing = [name for name in alike.column_names if name not in row]
     if missing:

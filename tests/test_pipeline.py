@@ -129,7 +129,8 @@ def test_model_is_asked_once(done: Done, written: pd.DataFrame) -> None:
 def sample_of(done: Done, spark: SparkSession, where: str, size: int) -> pd.DataFrame:
     """Rows that the run drew, by the other way in."""
     source = spark.createDataFrame(done.data).where(where).select("id", *(f"`{name}`" for name in FEATURES))
-    from spark_shap.io.references import sample_by_hash, to_background
+    from spark_shap.io.hash_samples import sample_by_hash
+    from spark_shap.io.references import to_background
 
     return to_background(sample_by_hash(source, key=["id"], size=size, seed=7), FEATURES)[0]
 

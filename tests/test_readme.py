@@ -182,6 +182,13 @@ def test_trees_command_on_few_rows(command, checkout):
     assert "in 2 GB a worker" in printed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith(f"{BENCH}/resume.py")])
+def test_resume_command_on_few_rows(command, checkout):
+    printed = run(command.replace(".venv/bin/python", "python") + " --rows 9000", checkout, seconds=900)
+    assert "beyond the lost shard" in printed
+
+
 def test_the_peers_come_with_an_extra():
     assert '.venv/bin/pip install --constraint conf/constraints.txt ".[bench]"' in COMMANDS
     assert "shapiq" in (ROOT / "pyproject.toml").read_text()

@@ -231,7 +231,8 @@ def _explained(portion: pa.Table, comparison: Comparison, place: int, columns: C
         name = np.full(n_rows * n_outputs, prepared.reference, dtype=object)
         shares = _struct(comparison.agreement(place), arrow.field(schema.TOP4_AGREEMENT).type, np.float64)
         data = [pa.array(name, pa.string()), *data, shares]
-    taken = portion.take(pa.array(np.repeat(positions, n_outputs)))
+    # Without the features: they may be many, or long texts.
+    taken = portion.select([*columns.key, *columns.keep]).take(pa.array(np.repeat(positions, n_outputs)))
     return _batch(taken, data, pa.nulls(n_rows * n_outputs, arrow.field(schema.ERROR).type), arrow, columns)
 
 

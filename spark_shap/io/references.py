@@ -1,8 +1,6 @@
-"""The reference population: a sample that any cluster draws alike, brought to the driver without loss.
+"""The reference population, brought to the driver without loss.
 
-A row's place in the sample is decided by ``xxhash64(seed, key)`` alone, so neither partitions nor the order
-of rows matter. Rows come through Arrow, the way they come to the model in a worker, so both sides have the
-same dtypes.
+Rows come through Arrow, the way they come to the model in a worker, so both sides have the same dtypes.
 """
 
 from __future__ import annotations
@@ -22,38 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
-__all__ = ["background_of", "collect_arrow", "collect_columns", "sample_by_hash", "to_background"]
-
-
-def sample_by_hash(df: DataFrame, *, key: Sequence[str] | None, size: int | None, seed: int) -> DataFrame:
-    """Return rows chosen, and ordered, by a hash of their key.
-
-    Parameters
-    ----------
-    df
-        The population.
-    key
-        Columns that name a row; without them all columns do. Rows of equal key are told apart by all columns.
-    size
-        Rows to take; None takes all of them, in the same order.
-    seed
-        Another seed draws another sample.
-
-    Returns
-    -------
-    DataFrame
-        At most ``size`` rows, lazy; the same for every partitioning, row order and kind of session.
-    """
-    names = list(key) if key else list(df.columns)
-    require_columns(df, names, what="reference")
-    texts = [_text(df, name) for name in names]
-    order = [F.xxhash64(F.lit(str(seed)), *texts), *texts]
-    if key:
-        order.append(F.xxhash64(*(_text(df, name) for name in df.columns)))
-    ordered = df.orderBy(*order)
-    return ordered if size is None else ordered.limit(size)
+__all__ = ["background_columns", "background_of", "collect_arrow", "collect_columns", "to_background"]
 
 
 def to_background(
@@ -87,9 +56,14 @@ def to_background(
 
 def collect_columns(df: DataFrame, columns: Sequence[str], weight: str | None = None) -> pa.Table:
     """Return some columns of all rows as one Arrow table."""
-    wanted = list(dict.fromkeys([*columns, *([weight] if weight else [])]))
+    wanted = background_columns(columns, weight)
     require_columns(df, wanted, what="reference")
     return collect_arrow(df.select(*(F.col(quoted(name)) for name in wanted)))
+
+
+def background_columns(columns: Sequence[str], weight: str | None = None) -> list[str]:
+    """Return the columns that a background is made of, each once."""
+    return list(dict.fromkeys([*columns, *([weight] if weight else [])]))
 
 
 def background_of(
@@ -141,13 +115,6 @@ def _collect_arrow_35(df: Any) -> pa.Table:
     if not batches:
         return to_arrow_schema(df.schema).empty_table()
     return pa.Table.from_batches(batches).rename_columns(list(df.columns))
-
-
-def _text(df: DataFrame, name: str) -> Column:
-    column = F.col(quoted(name))
-    if dict(df.dtypes)[name] == "timestamp":  # its text depends on the session's time zone
-        column = F.expr(f"unix_micros({quoted(name)})")
-    return column.cast("string")
 
 
 def _weights(table: pa.Table, name: str) -> NDArray[np.float64]:

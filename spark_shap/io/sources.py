@@ -30,6 +30,7 @@ __all__ = [
     "require_weights",
     "source_version",
     "spark_reason",
+    "spark_way_out",
     "where_rows",
 ]
 
@@ -47,6 +48,8 @@ _CAUSE = re.compile(r"(?:^Caused by: |^: |: )(?:[a-z]\w*\.)+[A-Z][\w$]*(?:Except
 # In an error of a Python worker: what it raised, below the indented lines of its traceback.
 _RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t]+[^\n]*\n)+(\w[^\n]*)", re.MULTILINE)
 _NO_REASON = "[TASK_WRITE_FAILED]"  # says where, not why
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+_OUT_OF_MEMORY = re.compile(r"OutOfMemoryError|Java heap space|Cannot reserve additional contiguous bytes")
 _NO_PLACE = re.compile(r";? *SQLSTATE: \w+|; line \d+ pos \d+;?.*")
 
 
@@ -69,7 +72,25 @@ def spark_reason(error: BaseException) -> str:
     found = _RAISED.findall(text) or _REASON.findall(text) or _CAUSE.findall(text)
     line = found[-1] if found else (text.strip() or type(error).__name__).splitlines()[0]
     line = _NO_PLACE.sub("", line).strip().rstrip(".")
-    return ": ".join([line, *_CAUSE.findall(text)[-1:]]) if line.startswith(_NO_REASON) else line
+    line = ": ".join([line, *_CAUSE.findall(text)[-1:]]) if line.startswith(_NO_REASON) else line
+    way_out = spark_way_out(text)
+    return f"{line}; {way_out}" if way_out else line
+
+
+def spark_way_out(text: str) -> str | None:
+    """Return what to do about the faults of a cluster that its error or its log tells of; None about others."""
+    if missing := _MISSING.search(text):
+        top = missing[1].partition(".")[0]
+        return (
+            f"Python workers cannot import {top!r}: install {top.replace('_', '-')} on every node, or send it along "
+            "(--py-files takes a wheel renamed to .zip; with Spark Connect spark.addArtifacts(..., pyfile=True))"
+        )
+    if _OUT_OF_MEMORY.search(text):
+        return (
+            "Java ran out of memory: raise spark.driver.memory (local) or spark.executor.memory; for rows of long "
+            "texts lower spark.sql.parquet.columnarReaderBatchSize (4096 rows at once), too"
+        )
+    return None
 
 
 def require_columns(df: DataFrame, columns: Sequence[str], *, what: str) -> None:

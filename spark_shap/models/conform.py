@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Problems", "as_declared", "conform", "frame_from_arrow"]
 
+_SHOWN = 200  # of a value, in a message
 Problems = dict[int, str]
 """Why a row cannot be explained, by position."""
 
@@ -98,9 +99,14 @@ def conform(frame: pd.DataFrame | NDArray[Any], layout: Layout) -> tuple[Rows, P
         for row in np.flatnonzero(bad):
             value = source.iloc[row]
             value = value.item() if isinstance(value, np.generic) else value
-            problems.setdefault(int(row), f"feature {name!r}: value {value!r} does not fit dtype {dtype}")
+            problems.setdefault(int(row), f"feature {name!r}: value {_shown(value)} does not fit dtype {dtype}")
         columns.append(column)
     return Rows(layout, tuple(columns)), problems
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)  # the whole of a long one stands in the row itself
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def as_declared(frame: pd.DataFrame, columns: InputColumns | None) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faults.programs import Work, program, python_workers, table
+from faults.programs import Work, program, python_workers, run_row, table
 from sklearn.linear_model import LinearRegression
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,25 @@ def linear_work(folder: Path, data: pd.DataFrame, n_features: int, **sections: A
     return Work(folder, model, data, explain={"shards": 1, **sections.pop("explain", {})}, **sections)
 
 
+class Bent:
+    """A model that has to be sampled."""
+
+    def __init__(self, n_features: int) -> None:
+        self.weights = np.linspace(-1, 1, n_features)
+
+    def __call__(self, rows: pd.DataFrame) -> Any:
+        return np.tanh(rows.to_numpy(dtype=float) @ self.weights)
+
+
+def test_a_partition_of_two_million_rows(tmp_path: Path) -> None:
+    peaks = []
+    for n_rows in (200_000, 2_000_000):
+        work = linear_work(tmp_path / str(n_rows), numbers_of(n_rows, 5), 5, explain={"partitions": 1})
+        peaks.append(peak(work, "out"))
+        assert run_row(work.folder / "out")["rows_explained"] == n_rows
+    assert peaks[1] < 1.1 * peaks[0], peaks
+
+
 def test_a_segment_with_most_of_the_rows(tmp_path: Path) -> None:
     peaks = []
     for heavy in (25, HEAVY):
@@ -62,6 +81,50 @@ def test_a_segment_with_most_of_the_rows(tmp_path: Path) -> None:
         rows = summary[(summary["segment"] == "large") & (summary["feature"] == "x0")]
         assert rows["n_rows"].tolist() == [4_000 * heavy]
     assert peaks[1] < 1.1 * peaks[0], peaks
+
+
+def test_rows_of_500_features(tmp_path: Path) -> None:
+    explain = {"n_evaluations": 129, "memory_mb": 64, "partitions": 1}
+    peaks = []
+    for n in (500, 2_000):
+        (tmp_path / str(n)).mkdir()
+        applicants = {"features": names_of(500)}
+        work = Work(
+            tmp_path / str(n), Bent(500), numbers_of(n, 500), applicants=applicants, explain={"shards": 1, **explain}
+        )
+        peaks.append(peak(work, "out"))
+        assert run_row(work.folder / "out")["method"] == "sampling"
+    assert peaks[1] < 1.1 * peaks[0], peaks
+    assert peaks[1] < 800, peaks
+
+
+def test_strings_of_100_kilobytes(tmp_path: Path) -> None:
+    """In a kept column and in a feature, 800 MB in one partition, with the JVM of 1 GB that Spark starts by itself.
+
+    Spark reads 4,096 rows at once else, and files whose pages hold 1,024 of them as a whole.
+    """
+    conf = {"spark.driver.memory": "1g", "spark.sql.parquet.columnarReaderBatchSize": 64}
+    peaks = []
+    for n_rows in (1_500, 4_000):
+        data = numbers_of(n_rows, 5)
+        data["note"] = [f"{index:06d}" * 17_000 for index in range(n_rows)]
+        data["story"] = [f"{index % 50:06d}" * 17_000 for index in range(n_rows)]
+        work = Work(
+            tmp_path, Longest(), data, applicants={"features": ["x0", "x1", "story"], "keep": ["note"]}, conf=conf
+        )
+        data.to_parquet(tmp_path / "applicants.parquet", index=False, write_batch_size=64, row_group_size=256)
+        explain = {"n_evaluations": 9, "surrogate_evaluations": 0, "partitions": 1, "shards": 1}
+        peaks.append(peak(work, f"out{n_rows}", explain=explain, reference={"size": 50}))
+        row = run_row(tmp_path / f"out{n_rows}")
+        assert row["rows_explained"] == n_rows
+        assert "prepared with 657 applicants, which hold 64 MB" in row["method_reason"]
+    assert peaks[1] < 1.2 * peaks[0], peaks
+    assert peaks[1] < 800, peaks
+
+
+class Longest:
+    def __call__(self, rows: pd.DataFrame) -> Any:
+        return rows["x0"].to_numpy() + rows["x1"].to_numpy() * rows["story"].str.len().to_numpy() / 1e5
 
 
 def test_arrow_batches_of_one_row(tmp_path: Path) -> None:

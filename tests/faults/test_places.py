@@ -195,3 +195,25 @@ def test_task_that_had_written(tmp_path: Path) -> None:
     row = run_row(tmp_path / "out")
     assert row["attempts"] == 1
     assert asked.rows() > row["model_evaluations"] + 100_000, "the task was tried again"
+
+
+def test_workers_that_lack_the_package_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "without.py").write_text(
+        "import sys\n"
+        "class Lacking:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'spark_shap':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Lacking())\n"
+        "from pyspark.daemon import manager\n"
+        "if __name__ == '__main__':\n"
+        "    manager()\n"
+    )
+    conf = {"spark.python.daemon.module": "without"}
+    work = Work(tmp_path, Watched(tmp_path / "calls"), applicants(100), conf=conf)
+    with program(work, tmp_path / "out") as one:
+        assert one.wait() == 1
+        line = one.said.splitlines()[-1]
+    assert line.startswith("failed: Spark: ModuleNotFoundError: No module named 'spark_shap"), one.said
+    assert "install spark-shap on every node" in line
+    assert "--py-files" in line

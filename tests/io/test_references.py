@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_shap.errors import InputError
-from spark_shap.io.references import collect_arrow, sample_by_hash, to_background
+from spark_shap.io.hash_samples import sample_by_hash
+from spark_shap.io.references import collect_arrow, to_background
 from spark_shap.models.conform import frame_from_arrow
 
 

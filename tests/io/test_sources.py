@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spark_shap.errors import InputError
-from spark_shap.io.sources import read_source, require_columns
+from spark_shap.io.sources import SPARK_ERRORS, read_source, require_columns, spark_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +88,26 @@ def test_missing_column_names_the_nearest(spark: SparkSession) -> None:
     with pytest.raises(InputError, match=r"applicants: no column 'idd' \(and 1 more\); did you mean 'id'\?"):
         require_columns(spark.range(1), ["idd", "id", "zzz"], what="applicants")
     require_columns(spark.range(1), ["id"], what="applicants")
+
+
+def test_a_module_that_workers_lack_comes_with_a_way_out(spark: SparkSession) -> None:
+    def lacking(batches):  # type: ignore[no-untyped-def]  # pyarrow has no types
+        raise ModuleNotFoundError("No module named 'spark_shap.engine'")
+        yield from batches
+
+    with pytest.raises(SPARK_ERRORS) as caught:
+        spark.range(1).mapInArrow(lacking, "id long").collect()
+    reason = spark_reason(caught.value)
+    assert reason.startswith("ModuleNotFoundError: No module named 'spark_shap.engine'; Python workers cannot import")
+    assert "install spark-shap on every node" in reason
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Caused by: java.lang.OutOfMemoryError: Java heap space",
+        "Caused by: java.lang.RuntimeException: Cannot reserve additional contiguous bytes in the vectorized reader",
+    ],
+)
+def test_memory_that_java_lacks_comes_with_a_way_out(said: str) -> None:
+    assert "raise spark.driver.memory" in spark_reason(RuntimeError(f"Job aborted\n{said}\n\tat x.Y"))

@@ -173,3 +173,10 @@ def test_integer_categories_with_a_missing_value():
     rows, problems = conform(given, background_rows(background).layout)
     assert list(rows.columns[0].codes) == [1, -1, 2, -1]
     assert list(problems) == [3], "40 is no category of the background"
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    layout = background_rows(pd.DataFrame({"a": pd.Series(["low"], dtype=GRADES)})).layout
+    _, problems = conform(pd.DataFrame({"a": ["x" * 100_000]}), layout)
+    assert problems[0].startswith("feature 'a': value 'xxx")
+    assert len(problems[0]) < 300
