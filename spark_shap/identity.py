@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spark_shap.backgrounds import SparkBackground
-    from spark_shap.intake import Compared, Inputs
+    from spark_shap.compared import Compared
+    from spark_shap.intake import Inputs
     from spark_shap.io.runs import RunRecord
     from spark_shap.prepare import Prepared
 

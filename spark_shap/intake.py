@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from spark_shap.audit.code_file import with_codes
 from spark_shap.audit.lightening import lighten
 from spark_shap.backgrounds import population_rows
-from spark_shap.choice import choose
+from spark_shap.compared import Alike, Compared, Given, compare_with
 from spark_shap.core.accelerate import load_kernels
 from spark_shap.core.audit_plan import AuditPlan, AuditTargets
 from spark_shap.dataframes import column
@@ -28,21 +26,15 @@ from spark_shap.engine.spark_ml_probe import probe_pipeline
 from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
 from spark_shap.groups import group_problems
-from spark_shap.identity import background_identity
 from spark_shap.io.hash_samples import HashSample, collect_sample
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
 from spark_shap.models.accepted import refused_values
 from spark_shap.models.bins import fit_bins
 from spark_shap.models.conform import frame_from_arrow
-from spark_shap.models.frames import Background, background_rows
-from spark_shap.models.scoring import refused_rows
-from spark_shap.options import Options
+from spark_shap.models.frames import background_rows
 from spark_shap.plan import JOB_SECONDS, WARM_JOB_SECONDS, Plan, Probe, make_plan
 from spark_shap.populations import POPULATION_ROWS, Drawing, Drawn, Scorer, draw, open_reference
-from spark_shap.prepare import Prepared, block_rows, prepare
 from spark_shap.probe import one_thread
-from spark_shap.reasons import Reasons
-from spark_shap.redaction import redact_text
 from spark_shap.roles import check_key_types, check_names, features_of, kept_columns
 from spark_shap.schema import REFERENCE, TOP4_AGREEMENT
 
@@ -54,26 +46,15 @@ if TYPE_CHECKING:
 
     from spark_shap.audit.codes import CodeMap
     from spark_shap.config import RunConfig
-    from spark_shap.models.accepted import Accepted
     from spark_shap.models.loading import LoadedModel
-    from spark_shap.models.predictor import Predictor
+    from spark_shap.prepare import Prepared
     from spark_shap.references import Reference
 
-__all__ = ["Compared", "Inputs", "read_inputs"]
+__all__ = ["Inputs", "read_inputs"]
 
 _log = logging.getLogger(__name__)
 _PROBE_ROWS = 256
 _POPULATION_BYTES = 2**26  # of the applicants that methods are prepared with
-
-
-class Compared(NamedTuple):
-    """A reference as it is used: its rows, their fingerprint and sum of weights, and the method against it."""
-
-    reference: Reference
-    drawn: Drawn
-    prepared: Prepared
-    fingerprint: str
-    weight: float
 
 
 class Inputs(NamedTuple):
@@ -185,8 +166,8 @@ def _checked(
         alike = alike._replace(rows=alike.rows.drop(index=alike.rows.index[refused]))
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    given = _Given(loaded.model, predictor, alike, found.n_rows, accepted)
-    compared = [_compare(config, *one, given) for one in references]
+    given = Given(loaded.model, predictor, alike, found.n_rows, accepted)
+    compared = [compare_with(config, *one, given) for one in references]
     prepared, audit = compared[0].prepared, None
     check_pipeline(prepared)
     if config.explain.audit == "aggregates":
@@ -227,7 +208,7 @@ def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tupl
 
 def _draw(
     config: RunConfig, source: _Source, scorer: Scorer, pool: ThreadPoolExecutor
-) -> tuple[list[tuple[Reference, Drawn]], _Alike]:
+) -> tuple[list[tuple[Reference, Drawn]], Alike]:
     """Return the references with their rows, and applicants drawn by the hash of their keys."""
     key, seed = config.applicants.key, config.explain.seed
 
@@ -243,78 +224,4 @@ def _draw(
     if n_left_out:
         note = f"prepared with {alike.num_rows:,} applicants, which hold {_POPULATION_BYTES // 2**20} MB"
         _log.warning("%s, instead of %s", note, f"{alike.num_rows + n_left_out:,}")
-    return found, _Alike(frame_from_arrow(alike), note)
-
-
-class _Alike(NamedTuple):
-    """Applicants like those to explain, and in words why they are so few, where they are."""
-
-    rows: pd.DataFrame
-    note: str
-
-
-class _Given(NamedTuple):
-    """What a method is prepared from beside its background: the model, applicants like those to explain, how many.
-
-    And what the model accepts of them.
-    """
-
-    model: Any
-    predictor: Predictor
-    alike: _Alike
-    n_rows: int
-    accepted: Accepted
-
-
-def _options(config: RunConfig) -> Options:
-    explain = config.explain
-    return Options(
-        explain.method,
-        explain.n_evaluations,
-        explain.seed,
-        explain.memory_mb,
-        explain.tolerance,
-        explain.surrogate_evaluations,
-        explain.surrogate_pairs,
-        explain.audit,
-        None if config.reasons is None else Reasons(**config.reasons.model_dump(exclude={"where"})),
-        explain.groups,
-    )
-
-
-def _compare(config: RunConfig, reference: Reference, drawn: Drawn, given: _Given) -> Compared:
-    """Return a reference with the method against it, its rows as they are used."""
-    options, predictor = _options(config), given.predictor
-    background, weights, whole = drawn.background, drawn.weights, drawn.whole
-    rows = background_rows(background)
-    if whole is not None and choose(given.model, predictor, rows.layout, whole.n_rows, options).reading is None:
-        background, weights = whole.rows(None)
-        rows, whole = background_rows(background), None
-    if reference.is_of_applicants:
-        # A sample of the applicants may hold some of those that will be rejected.
-        refused: dict[int, Any] = dict(refused_values(rows, given.accepted))
-        if not refused:
-            refused = refused_rows(predictor, rows, block_rows(Background(rows), options.memory_mb))
-        if refused:
-            first = refused[min(refused)]
-            _log.warning(
-                "%d of %d sampled reference rows are left out: %s", len(refused), len(rows), redact_text(str(first))
-            )
-            kept = np.setdiff1d(np.arange(len(rows)), list(refused))
-            background, weights = background.iloc[kept], None if weights is None else weights[kept]
-            rows = background_rows(background)
-    prepared = prepare(
-        predictor,
-        rows,
-        weights,
-        model=given.model,
-        options=options,
-        population=population_rows(given.alike.rows, rows),
-        n_rows=given.n_rows,
-        whole=whole,
-    )
-    prepared = replace(prepared, reference=reference.name, accepted=given.accepted)
-    if given.alike.note and prepared.draws:
-        prepared = replace(prepared, method_reason=f"{prepared.method_reason}; {given.alike.note}")
-    used = drawn._replace(background=background, weights=weights, whole=whole)
-    return Compared(reference, used, prepared, *background_identity(whole, prepared, background, weights))
+    return found, Alike(frame_from_arrow(alike), note)
