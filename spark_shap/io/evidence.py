@@ -6,6 +6,7 @@ Nothing that is brought here grows with the number of applicants.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from spark_shap.core.arrays import FloatArray
     from spark_shap.io.location import Location
     from spark_shap.io.runs import RunRecord
+    from spark_shap.io.shards import Shard
 
 __all__ = ["Explained", "RunTables"]
 
@@ -75,12 +77,15 @@ class RunTables:
         groups: dict[str, list[str]] = (settings.get("explain") or {}).get("groups") or {}
         self._columns = (*record.feature_names, *(member for members in groups.values() for member in members))
 
+    @cached_property
+    def _shards(self) -> dict[int, Shard]:
+        return read_shards(self._spark, self._location, self.record.run_id)
+
     def _table(self, name: str) -> DataFrame:
         where, features = (self._spark, self._location, name, self.record.run_id), self.record.feature_names
         if name in (schema.ATTRIBUTIONS, schema.REJECTS):
-            shards = read_shards(self._spark, self._location, self.record.run_id)
             several = optional_columns(surrogate_values=False, ranking=False, references=True)
-            found = read_committed(*where, shards, struct_fields=features, optional=several)
+            found = read_committed(*where, self._shards, struct_fields=features, optional=several)
             return self._of_one(found, several) if schema.has_references(found.columns) else found
         found = read_table(*where, struct_fields=features)
         several = (schema.REFERENCE,)
