@@ -166,3 +166,10 @@ def test_a_registry_in_a_database(mlflow, fitted, tmp_path):
             load_model(uri="models:/card@challenger")
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def test_a_kept_model_of_spark_ml_is_named_by_its_own_folder(mlflow, tmp_path):
+    flavors = "flavors:\n  python_function: {loader_module: mlflow.spark}\n  spark: {model_data: sparkml}\n"
+    (tmp_path / "MLmodel").write_text(flavors)
+    with pytest.raises(ModelError, match=r"kept a model of Spark ML; name its folder 'sparkml' as model.file"):
+        load_model(file=tmp_path)

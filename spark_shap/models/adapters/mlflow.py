@@ -158,6 +158,11 @@ def load_kept(folder: Path) -> KeptModel:
     models = need("mlflow.models", "mlflow", _WHAT)
     with _quiet():
         meta = models.Model.load(str(folder))
+        if "spark" in meta.flavors:  # its pyfunc would start a session in every worker
+            inside = meta.flavors["spark"].get("model_data", "sparkml")
+            raise ModelError(
+                f"MLflow kept a model of Spark ML; name its folder {inside!r} as model.file, a copy if need be"
+            )
         flavor = next((name for name in _NATIVE if name in meta.flavors), "python_function")
         if flavor != "python_function":
             model = import_module(f"mlflow.{flavor}").load_model(str(folder))
