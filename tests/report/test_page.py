@@ -372,6 +372,7 @@ def test_an_applicant_against_each_reference(undrawn):
     assert len(drawn) == 3
     assert page.text.count("What the values compare with") == 3
     assert "Reasons, against everyone" in page.text
+    assert "count the reasons against near_cutoff" in page.text
 
 
 def test_curves_of_the_table_of_dependence_take_the_place_of_the_samples(monkeypatch):
