@@ -1,6 +1,6 @@
 """What it costs to kill a job and start it again, over a job that is left alone.
 
-    .venv/bin/python tests/bench/resume.py [--rows 2000000] [--shards 6]
+    .venv/bin/python tests/bench/resume.py [--rows 1500000] [--shards 6]
 
 The model is that of ``job.py``, 257 evaluations a row, on ``local[2]``. One job is left alone. Another is killed with
 kill -9, driver and workers, in the middle of its middle shard, and the same command is started again at once. What
@@ -127,7 +127,7 @@ def to_the_end(job: Job) -> Time:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--rows", type=int, default=1_500_000)
     parser.add_argument("--shards", type=int, default=6)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -132,7 +132,7 @@ def test_two_runs_into_one_place_at_once(work: Work, plain: Path, tmp_path: Path
     assert runs["rows_explained"].tolist() == [156, 156]
     assert runs["attempts"].tolist() == [1, 1]
     rows = table(out, "attributions")
-    assert rows.groupby("run_id")["id"].apply(sorted).map(len).tolist() == [156, 156]
+    assert rows.groupby("run_id", observed=True)["id"].apply(sorted).map(len).tolist() == [156, 156]
     first = table(plain, "runs")["run_id"][0]
     mine = rows[rows["run_id"] == first].reset_index(drop=True)
     np.testing.assert_array_equal(numbers(mine, "shap_values"), numbers(table(plain, "attributions"), "shap_values"))
