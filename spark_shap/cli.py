@@ -252,8 +252,7 @@ def _print_result(spark: SparkSession, result: RunResult) -> None:
         top = [row for row in top if row["reference"] == record.reference_name]
     for name in record.output_names:
         _print_top([row for row in top if row["output"] == name], name if len(record.output_names) > 1 else "")
-    reasons = ", reasons" if record.reason_rows is not None else ""
-    print(f"\ntables in {result.location}: runs, attributions, summary{reasons}, rejects")
+    print(f"\ntables in {result.location}: {', '.join(record.tables)}")
     if result.report is not None:
         print(f"report in {result.report}")
 

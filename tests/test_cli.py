@@ -87,7 +87,7 @@ def test_run_prints_the_result(tmp_path: Path) -> None:
     assert "explained: prediction of bad, method sampling" in said.out
     ranks = re.findall(r"^ +(\d) (\S.*?)  +\d\.\d+ +\d\.\d+ +[+-]\d\.\d+ +\d+\.\d%$", said.out, re.MULTILINE)
     assert [rank for rank, _ in ranks] == ["1", "2", "3", "4", "5"]
-    assert f"tables in {tmp_path}/out: runs, attributions, summary, rejects" in said.out
+    assert f"tables in {tmp_path}/out: runs, attributions, summary, sample, rejects" in said.out
     assert "method        sampling" in said.err
     assert len(pd.read_parquet(tmp_path / "out" / "attributions")) == 120
 

@@ -150,6 +150,15 @@ class RunRecord:
             return (self.reference_name,)
         return tuple(one["name"] for one in json.loads(self.references))
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that the run fills, for people."""
+        config = json.loads(self.config)
+        curves = (schema.DEPENDENCE,) if (config.get("summary") or {}).get("dependence") is not None else ()
+        reasons = () if self.reason_rows is None else (schema.REASONS, schema.REASON_RATES)
+        sample = (schema.SAMPLE,) if (config.get("output") or {}).get("sample") else ()
+        return (schema.RUNS, schema.ATTRIBUTIONS, schema.SUMMARY, *curves, *reasons, *sample, schema.REJECTS)
+
 
 _TYPES: dict[str, T.DataType] = {
     "str": T.StringType(),
