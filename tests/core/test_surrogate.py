@@ -65,17 +65,17 @@ def test_values_sum_to_the_prediction(kernels):
     assert g.values(rows).sum(axis=1) == pytest.approx(g.predict(rows) - g.base_values, abs=1e-7)
 
 
-@pytest.mark.parametrize("depth", [2, 8])
-def test_pair_differences_are_those_of_predictions(kernels, depth):
+@pytest.mark.parametrize(("depth", "n"), [(2, 9), (8, 9), (8, 2)])  # more pairs than background rows, and fewer
+def test_pair_differences_are_those_of_predictions(kernels, depth, n):
     g = fit(SurrogateSettings(n_trees=30, depth=depth))
     x = data(seed=2)[0]
     rng = np.random.default_rng(0)
-    background_index, members = rng.integers(0, 60, (9, 7)), rng.random((9, 5, 7)) < 0.5
-    found = g.pair_differences(g.encode(x[:9]), background_index, members)
-    up, down = hybrids(x[:9], data()[2], background_index, members)
-    plus, minus = (g.predict(g.encode(rows)).reshape(9, 7, 2) for rows in (up, down))
+    background_index, members = rng.integers(0, 60, (n, 7)), rng.random((n, 5, 7)) < 0.5
+    found = g.pair_differences(g.encode(x[:n]), background_index, members)
+    up, down = hybrids(x[:n], data()[2], background_index, members)
+    plus, minus = (g.predict(g.encode(rows)).reshape(n, 7, 2) for rows in (up, down))
     assert found == pytest.approx(plus - minus, abs=1e-12)
-    assert g.pair_sums(g.encode(x[:9]), background_index, members) == pytest.approx(plus + minus, abs=1e-12)
+    assert g.pair_sums(g.encode(x[:n]), background_index, members) == pytest.approx(plus + minus, abs=1e-12)
     assert g.background_predictions == pytest.approx(g.predict(g.encode(data()[2])), abs=1e-12)
 
 

@@ -95,6 +95,10 @@ class Form:
         self, rows: Encoded, background: Encoded, background_index: IntArray, members: BoolArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return the columns at both hybrids of pairs, (n, P, K or 2 K) each."""
+        if len(background) > background_index.size:
+            # Kernels turn the whole background round; of a large one only the rows that are asked for.
+            background = background.take(background_index.ravel())
+            background_index = np.arange(background_index.size).reshape(background_index.shape)
         codes, parts = (rows.codes, background.codes), (rows.parts, background.parts)
         hybrid, mirror = kernels().pair_words(codes, parts, background_index, members.view(np.uint8), self.tables)
         return self.scaled(hybrid), self.scaled(mirror)
