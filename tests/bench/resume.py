@@ -1,8 +1,8 @@
 """What it costs to kill a job and start it again, over a job that is left alone.
 
-    .venv/bin/python tests/bench/resume.py [--rows 1500000] [--shards 6]
+    .venv/bin/python tests/bench/resume.py [--rows 600000] [--evaluations 1025] [--shards 6]
 
-The model is that of ``job.py``, 257 evaluations a row, on ``local[2]``. One job is left alone. Another is killed with
+The model is that of ``job.py``, on ``local[2]``. One job is left alone. Another is killed with
 kill -9, driver and workers, in the middle of its middle shard, and the same command is started again at once. What
 the two attempts take together, less what the undisturbed job took, is the price: what the killed attempt had done since
 its last commit (the lost shard), a second start of Java and Python, a second preparation (reading and counting the
@@ -32,12 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SAID = ("model:", "time          about")  # what the log has once Spark is there, and once there is a plan
 
 
-def start(folder: Path, out: str, shards: int) -> Job:
+def start(folder: Path, out: str, evaluations: int, shards: int) -> Job:
     config = {
         "applicants": {"path": str(folder / "table.parquet"), "key": "id"},
         "reference": {"size": 1000},
         "model": {"file": str(folder / "model.pkl")},
-        "explain": {"n_evaluations": 257, "seed": 7, "shards": shards},
+        "explain": {"n_evaluations": evaluations, "seed": 7, "shards": shards},
         "output": {"path": str(folder / out), "report": False},
         "spark": {"master": "local[2]", "conf": {"spark.driver.memory": "2g"}},
     }
@@ -127,18 +127,20 @@ def to_the_end(job: Job) -> Time:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_500_000)
+    parser.add_argument("--rows", type=int, default=600_000)
+    parser.add_argument("--evaluations", type=int, default=1025)
     parser.add_argument("--shards", type=int, default=6)
     arguments = parser.parse_args()
+    settings = arguments.evaluations, arguments.shards
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = make_table(arguments.rows, None)
         (folder / "model.pkl").write_bytes(pickle.dumps(train(data)))
         data.drop(columns="bad").to_parquet(folder / "table.parquet", index=False, row_group_size=50_000)
-        alone = to_the_end(start(folder, "alone", arguments.shards))
-        killed = start(folder, "killed", arguments.shards)
+        alone = to_the_end(start(folder, "alone", *settings))
+        killed = start(folder, "killed", *settings)
         first, lost = until_killed(killed, folder / "killed", arguments.shards)
-        resumed = start(folder, "killed", arguments.shards)
+        resumed = start(folder, "killed", *settings)
         second = to_the_end(resumed)
     started, prepared = (resumed.watch.marks[mark] for mark in SAID)
     beyond = first + second - alone - lost
