@@ -394,7 +394,8 @@ def test_a_model_that_fails_often_stops_early(spark: SparkSession, tmp_path: Pat
             )
         asked[limit] = worker_rows(folder / "calls")
     assert asked[0.01] < 0.25 * asked[0.5], asked
-    assert not (tmp_path / "0.01" / "out" / "runs").exists()
+    out = Location(str(tmp_path / "0.01" / "out"))
+    assert [one.status for one in read_runs(spark, out, status=None)] == ["failed"]
 
 
 class _Crash(Exception):
