@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from spark_shap.config import RunConfig
+    from spark_shap.core.surrogate import FittedBefore
     from spark_shap.models.accepted import Accepted
     from spark_shap.models.predictor import Predictor
     from spark_shap.populations import Drawn
@@ -43,7 +44,7 @@ class Alike(NamedTuple):
 class Given(NamedTuple):
     """What a method is prepared from beside its background: the model, applicants like those to explain, how many.
 
-    And what the model accepts of them.
+    And what the model accepts of them, and where surrogates are kept that were fitted before.
     """
 
     model: Any
@@ -51,6 +52,7 @@ class Given(NamedTuple):
     alike: Alike
     n_rows: int
     accepted: Accepted
+    before: FittedBefore
 
 
 class Compared(NamedTuple):
@@ -109,6 +111,7 @@ def compare_with(config: RunConfig, reference: Reference, drawn: Drawn, given: G
         population=population_rows(given.alike.rows, rows),
         n_rows=given.n_rows,
         whole=whole,
+        before=given.before,
     )
     prepared = replace(prepared, reference=reference.name, accepted=given.accepted)
     if given.alike.note and prepared.draws:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spark_shap.core.game import Answers
     from spark_shap.core.sampler import Sampler
     from spark_shap.core.sampling import SampledPairs
+    from spark_shap.core.surrogate import FittedBefore
     from spark_shap.models.encoding import RowEncoder
     from spark_shap.models.frames import Rows
 
@@ -68,13 +69,14 @@ class Pilot(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """The sampler as it stands, the background in all the forms that are needed, and the pilot."""
+    """The sampler as it stands, the background in all the forms that are needed, the pilot, and fits made before."""
 
     sampler: Sampler
     rows: Rows
     encoder: RowEncoder
     numbers: NDArray[np.float64]
     pilot: Pilot
+    before: FittedBefore | None = None
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -228,6 +230,7 @@ def _fit(setting: Setting, hybrids: Hybrids) -> ControlVariate:
         settings=default_settings(len(hybrids.numbers)),
         seed=setting.sampler.seed,
         players=setting.sampler.game.players,
+        before=setting.before,
     )
     return ControlVariate(surrogate, setting.encoder)
 

@@ -27,6 +27,7 @@ from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
 from spark_shap.groups import group_problems
 from spark_shap.io.hash_samples import HashSample, collect_sample
+from spark_shap.io.kept_fits import KeptFits
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
 from spark_shap.models.accepted import refused_values
 from spark_shap.models.bins import fit_bins
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from spark_shap.audit.codes import CodeMap
     from spark_shap.config import RunConfig
+    from spark_shap.io.location import Location
     from spark_shap.models.loading import LoadedModel
     from spark_shap.prepare import Prepared
     from spark_shap.references import Reference
@@ -70,11 +72,14 @@ class Inputs(NamedTuple):
     codes: CodeMap | None
     compared: tuple[Compared, ...]
     plan: Plan
+    fits: KeptFits  # of its surrogates
     version: int | None = None  # of the applicants' Delta table
 
 
-def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
-    """Read the model, the applicants and the reference, prepare the method and plan the run.
+def read_inputs(spark: SparkSession, config: RunConfig, location: Location) -> Inputs:
+    """Read the model, the applicants and the reference, prepare the method and plan the run; write nothing.
+
+    What an earlier attempt has left at `location`, where the run's tables are, saves fitting a surrogate.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def read_inputs(spark: SparkSession, config: RunConfig) -> Inputs:
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
         source = _source(config, opening.result(), loaded.feature_names or pipeline_inputs(loaded.model))
-        found = _checked(spark, config, loaded, source, pool)
+        found = _checked(spark, config, loaded, source, pool, KeptFits(spark, location))
         if starting is not None:
             starting.result()
         return found
@@ -154,7 +159,12 @@ def _source(config: RunConfig, opened: _Opened, known: Sequence[str] | None) -> 
 
 
 def _checked(
-    spark: SparkSession, config: RunConfig, loaded: LoadedModel, source: _Source, pool: ThreadPoolExecutor
+    spark: SparkSession,
+    config: RunConfig,
+    loaded: LoadedModel,
+    source: _Source,
+    pool: ThreadPoolExecutor,
+    fits: KeptFits,
 ) -> Inputs:
     """Count the rows, prepare the methods and plan the run."""
     frame, _, _, columns, version = source
@@ -166,7 +176,7 @@ def _checked(
         alike = alike._replace(rows=alike.rows.drop(index=alike.rows.index[refused]))
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    given = Given(loaded.model, predictor, alike, found.n_rows, accepted)
+    given = Given(loaded.model, predictor, alike, found.n_rows, accepted, fits)
     compared = [compare_with(config, *one, given) for one in references]
     prepared, audit = compared[0].prepared, None
     check_pipeline(prepared)
@@ -195,7 +205,7 @@ def _checked(
         shards=config.explain.shards,
         job_seconds=WARM_JOB_SECONDS if is_warm(spark) else JOB_SECONDS,
     )
-    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, version)
+    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, fits, version)
 
 
 def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tuple[DataFrame, pd.DataFrame]) -> Probe:

@@ -91,7 +91,7 @@ class RunResult:
 
 def plan_run(spark: SparkSession, config: RunConfig) -> Plan:
     """Return the plan of a run; reads and times, writes nothing."""
-    return read_inputs(spark, config).plan
+    return read_inputs(spark, config, _location(config)).plan
 
 
 def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResult:
@@ -116,10 +116,10 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
         The run failed, its counts do not add up, or another program makes the same run.
     """
     clock, started = _Clock(), datetime.now(UTC)
-    location = Location(config.output.path, config.output.catalog_schema, config.output.format)
+    location = _location(config)
     check_location(spark, location)
     try:
-        inputs = read_inputs(spark, config)
+        inputs = read_inputs(spark, config, location)
         run_id = run_identifier(config, inputs)
         RUN_ID.set(run_id)
         clock.mark("prepare")
@@ -150,6 +150,10 @@ def run(spark: SparkSession, config: RunConfig, *, bar: bool = False) -> RunResu
     clock.mark("report")
     _log.info("run %s: %s", run_id, ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items()))
     return RunResult(record, location, inputs.plan, clock.seconds, report)
+
+
+def _location(config: RunConfig) -> Location:
+    return Location(config.output.path, config.output.catalog_schema, config.output.format)
 
 
 def _begun(

@@ -28,6 +28,7 @@ from spark_shap.tuning import tune
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spark_shap.core.surrogate import FittedBefore
     from spark_shap.models.predictor import Predictor
     from spark_shap.tuning import Forecast
 
@@ -50,6 +51,7 @@ def prepare(
     population: Rows | None = None,
     n_rows: int | None = None,
     whole: WholeBackground | None = None,
+    before: FittedBefore | None = None,
 ) -> Prepared:
     """Score the background, choose the method and tune it.
 
@@ -72,6 +74,8 @@ def prepare(
     whole
         The background, where `rows` are a sample of it: a closed form folds it where it is, any other method
         brings it here.
+    before
+        Where surrogates are kept that were fitted before, if anywhere.
 
     Raises
     ------
@@ -118,6 +122,7 @@ def prepare(
                 population=population,
                 n_hybrids=_n_hybrids(options, n_rows),
                 refine_pairs=options.surrogate_pairs,
+                before=before,
             )
             method, forecast = tuned.sampler, tuned.forecast
             reason = f"{reason}; {tuned.note}" if tuned.note else reason

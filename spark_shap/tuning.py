@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from spark_shap.core.sampler import Sampler
     from spark_shap.core.sampling import SampledPairs
+    from spark_shap.core.surrogate import FittedBefore
     from spark_shap.models.frames import Rows
 
 __all__ = ["Forecast", "Tuned", "tune"]
@@ -65,6 +66,7 @@ def tune(
     population: Rows | None,
     n_hybrids: int,
     refine_pairs: int = 0,
+    before: FittedBefore | None = None,
 ) -> Tuned:
     """Set the control variate, the ridge penalty, the order of the background and the variance model.
 
@@ -80,12 +82,14 @@ def tune(
         Model evaluations to fit a surrogate on; 0 for none.
     refine_pairs
         Pairs of the surrogate's finer part, where it has one, for each of the model's; 0 leaves it out.
+    before
+        Where surrogates are kept that were fitted before, if anywhere.
     """
     n_players = sampler.game.n_players(len(rows.columns))
     if n_players < 2 or pairs_within(sampler.n_evaluations) < 2:
         return Tuned(sampler, "", None)
     encoder = fit_encoder(rows, predictions.mean(axis=1))
-    setting = Setting(sampler, rows, encoder, encoder(rows), ask_pilot(sampler, rows))
+    setting = Setting(sampler, rows, encoder, encoder(rows), ask_pilot(sampler, rows), before)
     control, note, judge, pilot = choose_control(setting, population, n_hybrids, refine_pairs)
     strata = BackgroundStrata.build(background_order(control, rows), setting.weights)
     players = np.ones((len(pilot), n_players), dtype=bool)

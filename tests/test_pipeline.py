@@ -270,7 +270,7 @@ def test_run_id_depends_on_what_changes_the_result(
     changed = done.config.model_dump(by_alias=True)
     changed[section] |= values
     config = RunConfig.model_validate(changed)
-    found = run_identifier(config, read_inputs(spark, config))
+    found = run_identifier(config, read_inputs(spark, config, Location(config.output.path)))
     assert (found == done.result.record.run_id) is same
 
 

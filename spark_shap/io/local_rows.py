@@ -23,6 +23,7 @@ __all__ = ["local_rows"]
 _TAKES_ARROW = 4  # the first Spark whose sessions take Arrow tables
 _ARROW: dict[T.DataType, pa.DataType] = {
     T.StringType(): pa.string(),
+    T.BinaryType(): pa.binary(),
     T.LongType(): pa.int64(),
     T.DoubleType(): pa.float64(),
     T.DateType(): pa.date32(),
@@ -40,7 +41,7 @@ def local_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], kind: T.Str
     rows
         Values in the order of the fields, at least one row; times have a zone.
     kind
-        Texts, whole and real numbers, days, times, lists and maps of those.
+        Texts, bytes, whole and real numbers, days, times, lists and maps of those.
     """
     if is_connect(spark) or int(spark.version.split(".")[0]) < _TAKES_ARROW:
         return spark.createDataFrame(list(rows), kind).coalesce(1)

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["read_staged", "remove_staged", "stage"]
+__all__ = ["FITS", "read_staged", "remove_staged", "stage", "staged_tables", "staging_folder", "staging_table"]
 
-_FOLDER = "_staging"  # hidden from readers of folders
+_FOLDER, _TABLE = "_staging", "staging_"  # the folder is hidden from readers of folders
 _PART = "part"
+
+FITS = "fits"
+"""What is kept beside the copy: see `spark_shap.io.kept_fits`."""
 
 
 def stage(
@@ -58,7 +61,7 @@ def stage(
     if location.root is not None:
         writer.parquet(_path(location, *copy))
     else:
-        writer.format("delta").option("overwriteSchema", "true").saveAsTable(_table(location, copy[0]))
+        writer.format("delta").option("overwriteSchema", "true").saveAsTable(staging_table(location, copy[0]))
     return _open(frame.sparkSession, location, copy).count()
 
 
@@ -78,25 +81,42 @@ def read_staged(
 
 
 def remove_staged(spark: SparkSession, location: Location, run_id: str) -> None:
-    """Remove all copies of a run, if there are any."""
+    """Remove all copies of a run, and what is kept beside them, if there is anything."""
     if location.root is None:
-        spark.sql(f"DROP TABLE IF EXISTS {_table(location, run_id)}")
+        for what in ("", FITS):
+            spark.sql(f"DROP TABLE IF EXISTS {staging_table(location, run_id, what)}")
     else:
-        remove_folder(spark, _path(location, run_id))
+        remove_folder(spark, staging_folder(location, run_id))
 
 
-def _path(location: Location, run_id: str, copy: str | None = None) -> str:
-    folder = f"{location.path(_FOLDER)}/{schema.RUN_ID}={run_id}"
-    return folder if copy is None else f"{folder}/copy={copy}"
+def staging_folder(location: Location, run_id: str) -> str:
+    """Return the folder of what a run keeps until it is complete."""
+    return f"{location.path(_FOLDER)}/{schema.RUN_ID}={run_id}"
 
 
-def _table(location: Location, run_id: str) -> str:
-    return ".".join(quoted(part) for part in [*str(location.catalog_schema).split("."), f"staging_{run_id}"])
+def staging_table(location: Location, run_id: str, what: str = "") -> str:
+    """Return the name of a table of a run's own in a catalog schema: its copy, or what is kept beside it."""
+    return ".".join(quoted(part) for part in [*_schema(location), f"{_TABLE}{run_id}{what and '_'}{what}"])
+
+
+def staged_tables(spark: SparkSession, location: Location, what: str) -> list[str]:
+    """Return the names of such tables of all runs in a catalog schema."""
+    where = ".".join(quoted(part) for part in _schema(location))
+    rows = spark.sql(f"SHOW TABLES IN {where} LIKE '{_TABLE}*_{what}'").collect()
+    return [f"{where}.{quoted(row['tableName'])}" for row in rows]
+
+
+def _schema(location: Location) -> list[str]:
+    return str(location.catalog_schema).split(".")
+
+
+def _path(location: Location, run_id: str, copy: str) -> str:
+    return f"{staging_folder(location, run_id)}/copy={copy}"
 
 
 def _open(spark: SparkSession, location: Location, copy: tuple[str, str]) -> DataFrame:
     if location.root is None:
-        return spark.read.table(_table(location, copy[0]))
+        return spark.read.table(staging_table(location, copy[0]))
     df = spark.read.parquet(_path(location, *copy))
     df.columns  # noqa: B018  # Connect resolves here
     return df

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from spark_shap.core.surrogate.encoded import Encoded
 from spark_shap.core.surrogate.fitting import fit_surrogate
+from spark_shap.core.surrogate.kept import FittedBefore
 from spark_shap.core.surrogate.model import Surrogate
 from spark_shap.core.surrogate.settings import SurrogateSettings, default_settings
 
-__all__ = ["Encoded", "Surrogate", "SurrogateSettings", "default_settings", "fit_surrogate"]
+__all__ = ["Encoded", "FittedBefore", "Surrogate", "SurrogateSettings", "default_settings", "fit_surrogate"]

@@ -1,0 +1,144 @@
+"""What an attempt keeps for the next one: the surrogate is fitted once, and is gone when the run is complete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from portfolio import Model, applicants, save, settings
+
+from spark_shap import aggregates
+from spark_shap.config import RunConfig
+from spark_shap.core.surrogate import fitting
+from spark_shap.io.kept_fits import KeptFits
+from spark_shap.io.location import Location
+from spark_shap.io.staging import remove_staged
+from spark_shap.io.tables import read_table
+from spark_shap.pipeline import plan_run, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many surrogates were fitted."""
+    made: list[int] = []
+    new = fitting._new_form
+
+    def counted(*arguments: Any) -> Any:
+        made.append(1)
+        return new(*arguments)
+
+    monkeypatch.setattr(fitting, "_new_form", counted)
+    monkeypatch.setattr(fitting, "WORTH_KEEPING", 1000)
+    return made
+
+
+def crash(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
+def config(folder: Path, out: str, **explain: Any) -> RunConfig:
+    if not (folder / "applicants.parquet").exists():
+        applicants(60).to_parquet(folder / "applicants.parquet", index=False)
+        save(Model(folder / "calls"), folder / "model.pkl")
+    explain = {"shards": 2, "seed": 7, "n_evaluations": 65, "surrogate_evaluations": 2000, **explain}
+    return RunConfig.model_validate(
+        settings(folder, folder / "model.pkl", explain=explain, output={"path": str(folder / out)})
+    )
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted((folder / "_staging").glob("run_id=*/fits/*.parquet"))
+
+
+def test_the_next_attempt_does_not_fit_again(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+) -> None:
+    whole = run(spark, config(tmp_path, "whole"))
+    assert (len(fits), kept(tmp_path / "whole")) == (1, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(aggregates, "summarize", crash)
+        with pytest.raises(Killed):
+            run(spark, config(tmp_path, "cut"))
+    assert (len(fits), len(kept(tmp_path / "cut"))) == (2, 1)
+    done = run(spark, config(tmp_path, "cut"))
+    assert (len(fits), done.record.attempts, done.record.run_id) == (2, 2, whole.record.run_id)
+    assert done.record.method_reason == whole.record.method_reason
+    assert not list((tmp_path / "cut" / "_staging").glob("*"))
+    for table in ("attributions", "summary"):
+        one, other = (
+            read_table(spark, Location(str(tmp_path / name)), table, done.record.run_id).toPandas()
+            for name in ("whole", "cut")
+        )
+        by = [name for name in ("id", "segment_by", "segment", "feature") if name in one]
+        one, other = (rows.sort_values(by, ignore_index=True) for rows in (one, other))
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_another_run_fits_its_own(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(aggregates, "summarize", crash)
+        with pytest.raises(Killed):
+            run(spark, config(tmp_path, "out"))
+    assert len(fits) == 1
+    plan_run(spark, config(tmp_path, "out"))
+    assert len(fits) == 1
+    plan_run(spark, config(tmp_path, "out", seed=8))
+    plan_run(spark, config(tmp_path, "elsewhere"))
+    assert len(fits) == 3
+
+
+def test_one_shard_leaves_nothing(spark: SparkSession, tmp_path: Path, fits: list[int]) -> None:
+    run(spark, config(tmp_path, "out", shards=1))
+    assert (len(fits), kept(tmp_path / "out")) == (1, [])
+
+
+def test_places(spark: SparkSession, tmp_path: Path) -> None:
+    check_place(spark, Location(str(tmp_path)))
+    # What a program that was killed while it wrote has left is nothing.
+    folder = tmp_path / "_staging" / "run_id=dead" / "fits"
+    (folder / "_temporary" / "0").mkdir(parents=True)
+    (folder / "part-0.parquet").write_bytes(b"PAR1")
+    assert KeptFits(spark, Location(str(tmp_path))).find("a") is None
+
+
+@pytest.mark.delta
+def test_places_in_a_catalog_schema(spark: SparkSession) -> None:
+    spark.sql("CREATE SCHEMA IF NOT EXISTS kept_fits")
+    try:
+        check_place(spark, Location(catalog_schema="kept_fits", format="delta"))
+    finally:
+        spark.sql("DROP SCHEMA kept_fits CASCADE")
+
+
+@pytest.mark.connect
+def test_places_through_connect(spark_connect: SparkSession, tmp_path: Path) -> None:
+    check_place(spark_connect, Location(str(tmp_path)), removed=False)
+
+
+def check_place(spark: SparkSession, location: Location, *, removed: bool = True) -> None:
+    fit = bytes(range(256)) * 5000
+    fits = KeptFits(spark, location)
+    assert fits.find("a") is None
+    fits.keep("a", fit)
+    fits.keep("b", b"")
+    fits.write("one")
+    other = KeptFits(spark, location)
+    other.keep("c", b"c")
+    other.write("another")
+    again = KeptFits(spark, location)
+    assert (again.find("a"), again.find("b"), again.find("c"), again.find("d")) == (fit, b"", b"c", None)
+    remove_staged(spark, location, "one")
+    if removed:
+        assert (again.find("a"), again.find("c")) == (None, b"c")
