@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from spark_shap.audit.code_file import with_codes
@@ -27,8 +28,10 @@ from spark_shap.engine.worker import Columns
 from spark_shap.errors import ConfigError, InputError
 from spark_shap.groups import group_problems
 from spark_shap.io.hash_samples import HashSample, collect_sample
-from spark_shap.io.kept_fits import KeptFits
+from spark_shap.io.kept_work import KeptWork
+from spark_shap.io.source_identity import source_identity
 from spark_shap.io.sources import read_source, require_columns, require_weights, source_version
+from spark_shap.known_input import Known, KnownInput
 from spark_shap.models.accepted import refused_values
 from spark_shap.models.bins import fit_bins
 from spark_shap.models.conform import frame_from_arrow
@@ -41,6 +44,7 @@ from spark_shap.schema import REFERENCE, TOP4_AGREEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
@@ -72,7 +76,7 @@ class Inputs(NamedTuple):
     codes: CodeMap | None
     compared: tuple[Compared, ...]
     plan: Plan
-    fits: KeptFits  # of its surrogates
+    kept: KeptWork
     version: int | None = None  # of the applicants' Delta table
 
 
@@ -95,7 +99,7 @@ def read_inputs(spark: SparkSession, config: RunConfig, location: Location) -> I
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
         source = _source(config, opening.result(), loaded.feature_names or pipeline_inputs(loaded.model))
-        found = _checked(spark, config, loaded, source, pool, KeptFits(spark, location))
+        found = _checked(spark, config, loaded, source, pool, KeptWork(spark, location))
         if starting is not None:
             starting.result()
         return found
@@ -107,22 +111,21 @@ class _Opened(NamedTuple):
     frame: DataFrame
     references: list[DataFrame]
     version: int | None
+    identity: str | None  # of the rows to explain
 
 
 def _open(spark: SparkSession, config: RunConfig) -> _Opened:
     """Open the applicants and the references."""
     applicants = config.applicants
-    version = source_version(spark, path=applicants.path, table=applicants.table, format=applicants.resolved_format)
-    frame = read_source(
-        spark,
-        path=applicants.path,
-        table=applicants.table,
-        format=applicants.resolved_format,
-        where=applicants.where,
-        version=version,
-    )
+    place = {"path": applicants.path, "table": applicants.table}
+    version = source_version(spark, **place, format=applicants.resolved_format)
+    # Before a row is read: what is changed in the meantime must not pass for what was read.
+    identity = source_identity(spark, **place, where=applicants.where, version=version)
+    number = None if version is None else version.number
+    kind = applicants.resolved_format
+    frame = read_source(spark, **place, format=kind, where=applicants.where, version=number)
     require_columns(frame, [*applicants.key, *kept_columns(config)], what="applicants")
-    return _Opened(frame, [open_reference(spark, one, frame) for one in config.populations], version)
+    return _Opened(frame, [open_reference(spark, one, frame) for one in config.populations], number, identity)
 
 
 class _Source(NamedTuple):
@@ -133,12 +136,13 @@ class _Source(NamedTuple):
     features: list[str]
     columns: Columns
     version: int | None
+    identity: str | None
 
 
 def _source(config: RunConfig, opened: _Opened, known: Sequence[str] | None) -> _Source:
     """Check the columns of the applicants and the references."""
     applicants, keep = config.applicants, kept_columns(config)
-    frame, references, version = opened
+    frame, references, version, identity = opened
     features = features_of(config, known, [frame, *references], keep)
     require_columns(frame, features, what="applicants")
     problems = group_problems(config.explain.groups or {}, features)
@@ -155,7 +159,7 @@ def _source(config: RunConfig, opened: _Opened, known: Sequence[str] | None) -> 
     frame = frame.select(*(column(frame, name) for name in wanted))
     if applicants.weight is not None:
         require_weights(frame, applicants.weight, what="applicants")
-    return _Source(frame, references, features, columns, version)
+    return _Source(frame, references, features, columns, version, identity)
 
 
 def _checked(
@@ -164,19 +168,19 @@ def _checked(
     loaded: LoadedModel,
     source: _Source,
     pool: ThreadPoolExecutor,
-    fits: KeptFits,
+    kept: KeptWork,
 ) -> Inputs:
     """Count the rows, prepare the methods and plan the run."""
-    frame, _, _, columns, version = source
-    counting = pool.submit(census, frame, columns.key)
+    frame, columns = source.frame, source.columns
+    known, counting, drawing = _look(config, source, kept, pool)
     predictor = predictor_of(loaded.model, config.explain.output_space, config.model.output_names)
-    references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), pool)
+    references, alike = _draw(config, source, Scorer(predictor, config.explain.memory_mb, loaded.columns), drawing)
     if accepted := accepted_values(loaded.model):
         refused = list(refused_values(background_rows(alike.rows), accepted))
         alike = alike._replace(rows=alike.rows.drop(index=alike.rows.index[refused]))
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    given = Given(loaded.model, predictor, alike, found.n_rows, accepted, fits)
+    given = Given(loaded.model, predictor, alike, found.n_rows, accepted, kept)
     compared = [compare_with(config, *one, given) for one in references]
     prepared, audit = compared[0].prepared, None
     check_pipeline(prepared)
@@ -205,7 +209,13 @@ def _checked(
         shards=config.explain.shards,
         job_seconds=WARM_JOB_SECONDS if is_warm(spark) else JOB_SECONDS,
     )
-    return Inputs(loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, fits, version)
+    if kept.used:
+        _log.info("an attempt that did not end has prepared this run: what it kept is used again")
+    if plan.shards > 1:
+        known.keep(Known(found, drawing.result()))
+    return Inputs(
+        loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, kept, source.version
+    )
 
 
 def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tuple[DataFrame, pd.DataFrame]) -> Probe:
@@ -216,17 +226,33 @@ def _probe(spark: SparkSession, prepared: Prepared, carrier: Carrier, rows: tupl
     return probe_pipeline(rows[0], prepared, call, carrier)
 
 
+class _Looking(NamedTuple):
+    """Where to keep what is known of the applicants; their count and a sample of them, on the way."""
+
+    known: KnownInput
+    counting: Future[Census]
+    drawing: Future[HashSample]
+
+
+def _look(config: RunConfig, source: _Source, kept: KeptWork, pool: ThreadPoolExecutor) -> _Looking:
+    """Begin to count the applicants and to draw some by the hash of their keys, unless both is known."""
+    frame, key, seed = source.frame, config.applicants.key, config.explain.seed
+    sampled = (key, source.features, seed, POPULATION_ROWS, _POPULATION_BYTES)
+    known = KnownInput(kept, frame, source.identity, sampled)
+    there = known.find()
+    if there is not None:
+        return _Looking(known, pool.submit(lambda: there.census), pool.submit(lambda: there.alike))
+    counting = pool.submit(census, frame, key)
+    how_many = {"size": POPULATION_ROWS, "most_bytes": _POPULATION_BYTES}
+    collect = partial(collect_sample, frame, source.features, key=key, seed=seed, **how_many)
+    return _Looking(known, counting, pool.submit(collect))
+
+
 def _draw(
-    config: RunConfig, source: _Source, scorer: Scorer, pool: ThreadPoolExecutor
+    config: RunConfig, source: _Source, scorer: Scorer, drawing: Future[HashSample]
 ) -> tuple[list[tuple[Reference, Drawn]], Alike]:
     """Return the references with their rows, and applicants drawn by the hash of their keys."""
     key, seed = config.applicants.key, config.explain.seed
-
-    def collect() -> HashSample:
-        how_many = {"size": POPULATION_ROWS, "most_bytes": _POPULATION_BYTES}
-        return collect_sample(source.frame, source.features, key=key, seed=seed, **how_many)
-
-    drawing = pool.submit(collect)
     how = Drawing(key, tuple(source.features), seed, scorer, drawing.result, config.references is not None)
     found = [(one, draw(one, frame, how)) for one, frame in zip(config.populations, source.references, strict=True)]
     alike, n_left_out = drawing.result()

@@ -73,7 +73,7 @@ def make_parts(spark: SparkSession, job: Job, there: Mapping[int, Shard]) -> dic
         good = sample_keys(good, job.inputs.columns.key, job.share, job.config.explain.seed)
     progress = Progress(spark, job.run_id, n_shards=job.n_shards, n_tasks=job.partitions, bar=job.bar)
     with ThreadPoolExecutor(2) as pool, progress:  # small jobs beside the first shard
-        keeping = pool.submit(job.inputs.fits.write, job.run_id) if len(todo) > 1 else None
+        keeping = pool.submit(job.inputs.kept.write, job.run_id) if len(todo) > 1 else None
         rejecting = None if KEYS in done else pool.submit(reject_keys, spark, bad, job)
         if todo and job.n_shards > 1 and STAGED not in done:
             done[STAGED] = _stage(spark, good, job)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPARK_ERRORS",
     "Format",
+    "TableVersion",
     "read_source",
     "require_columns",
     "require_weights",
@@ -222,7 +223,16 @@ def require_weights(df: DataFrame, name: str, *, what: str) -> None:
         raise InputError(f"{what}: weight column {name!r} is 0 in every row; at least one weight must count")
 
 
-def source_version(spark: SparkSession, *, path: str | None, table: str | None, format: Format | None) -> int | None:
+class TableVersion(NamedTuple):
+    """A version of a Delta table, and when it was committed: a table made anew counts from 0 again."""
+
+    number: int
+    moment: str
+
+
+def source_version(
+    spark: SparkSession, *, path: str | None, table: str | None, format: Format | None
+) -> TableVersion | None:
     """Return the version that a Delta table has now; None where the source is none, or does not tell."""
     if path is not None and format != "delta":
         return None
@@ -232,7 +242,7 @@ def source_version(spark: SparkSession, *, path: str | None, table: str | None, 
         row = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").first()
     except SPARK_ERRORS:  # a view, a Parquet table, history that may not be read
         return None
-    return None if row is None else int(row["version"])
+    return None if row is None else TableVersion(int(row["version"]), str(row["timestamp"]))
 
 
 def _open(

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from spark_shap.io.location import Location
 
-__all__ = ["FITS", "read_staged", "remove_staged", "stage", "staged_tables", "staging_folder", "staging_table"]
+__all__ = ["KEPT", "read_staged", "remove_staged", "stage", "staged_tables", "staging_folder", "staging_table"]
 
 _FOLDER, _TABLE = "_staging", "staging_"  # the folder is hidden from readers of folders
 _PART = "part"
 
-FITS = "fits"
-"""What is kept beside the copy: see `spark_shap.io.kept_fits`."""
+KEPT = "kept"
+"""What lies beside the copy: see `spark_shap.io.kept_work`."""
 
 
 def stage(
@@ -81,9 +81,9 @@ def read_staged(
 
 
 def remove_staged(spark: SparkSession, location: Location, run_id: str) -> None:
-    """Remove all copies of a run, and what is kept beside them, if there is anything."""
+    """Remove all copies of a run, and what lies beside them, if there is anything."""
     if location.root is None:
-        for what in ("", FITS):
+        for what in ("", KEPT):
             spark.sql(f"DROP TABLE IF EXISTS {staging_table(location, run_id, what)}")
     else:
         remove_folder(spark, staging_folder(location, run_id))
@@ -95,7 +95,7 @@ def staging_folder(location: Location, run_id: str) -> str:
 
 
 def staging_table(location: Location, run_id: str, what: str = "") -> str:
-    """Return the name of a table of a run's own in a catalog schema: its copy, or what is kept beside it."""
+    """Return the name of a table of a run's own in a catalog schema: its copy, or what lies beside it."""
     return ".".join(quoted(part) for part in [*_schema(location), f"{_TABLE}{run_id}{what and '_'}{what}"])
 
 

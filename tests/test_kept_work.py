@@ -1,17 +1,18 @@
-"""What an attempt keeps for the next one: the surrogate is fitted once, and is gone when the run is complete."""
+"""What an attempt keeps for the next one: nothing is fitted or counted twice, and all is gone with the run."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 from portfolio import Model, applicants, save, settings
 
-from spark_shap import aggregates
+from spark_shap import aggregates, intake
 from spark_shap.config import RunConfig
 from spark_shap.core.surrogate import fitting
-from spark_shap.io.kept_fits import KeptFits
+from spark_shap.io.kept_work import KeptWork
 from spark_shap.io.location import Location
 from spark_shap.io.staging import remove_staged
 from spark_shap.io.tables import read_table
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 
 class Killed(BaseException):
     pass
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which looks at all rows were taken."""
+    taken: list[str] = []
+    for name in ("census", "collect_sample"):
+        look = getattr(intake, name)
+        monkeypatch.setattr(intake, name, lambda *a, name=name, look=look, **k: (taken.append(name), look(*a, **k))[1])
+    return taken
 
 
 @pytest.fixture
@@ -57,11 +68,11 @@ def config(folder: Path, out: str, **explain: Any) -> RunConfig:
 
 
 def kept(folder: Path) -> list[Path]:
-    return sorted((folder / "_staging").glob("run_id=*/fits/*.parquet"))
+    return sorted((folder / "_staging").glob("run_id=*/kept/*.parquet"))
 
 
-def test_the_next_attempt_does_not_fit_again(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+def test_the_next_attempt_neither_fits_nor_counts_again(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int], looks: list[str]
 ) -> None:
     whole = run(spark, config(tmp_path, "whole"))
     assert (len(fits), kept(tmp_path / "whole")) == (1, [])
@@ -69,9 +80,11 @@ def test_the_next_attempt_does_not_fit_again(
         patch.setattr(aggregates, "summarize", crash)
         with pytest.raises(Killed):
             run(spark, config(tmp_path, "cut"))
-    assert (len(fits), len(kept(tmp_path / "cut"))) == (2, 1)
+    assert (len(fits), len(looks), len(kept(tmp_path / "cut"))) == (2, 4, 1)
     done = run(spark, config(tmp_path, "cut"))
-    assert (len(fits), done.record.attempts, done.record.run_id) == (2, 2, whole.record.run_id)
+    assert (len(fits), len(looks)) == (2, 4)
+    assert (done.record.attempts, done.record.run_id) == (2, whole.record.run_id)
+    assert (done.record.rows_read, done.record.input_version) == (whole.record.rows_read, whole.record.input_version)
     assert done.record.method_reason == whole.record.method_reason
     assert not list((tmp_path / "cut" / "_staging").glob("*"))
     for table in ("attributions", "summary"):
@@ -84,42 +97,53 @@ def test_the_next_attempt_does_not_fit_again(
         pd.testing.assert_frame_equal(one, other)
 
 
-def test_another_run_fits_its_own(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+def test_another_run_does_its_own(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int], looks: list[str]
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(aggregates, "summarize", crash)
         with pytest.raises(Killed):
             run(spark, config(tmp_path, "out"))
-    assert len(fits) == 1
+    assert (len(fits), len(looks)) == (1, 2)
     plan_run(spark, config(tmp_path, "out"))
-    assert len(fits) == 1
+    assert (len(fits), len(looks)) == (1, 2)
     plan_run(spark, config(tmp_path, "out", seed=8))
     plan_run(spark, config(tmp_path, "elsewhere"))
-    assert len(fits) == 3
-
-
-def test_one_shard_leaves_nothing(spark: SparkSession, tmp_path: Path, fits: list[int]) -> None:
-    run(spark, config(tmp_path, "out", shards=1))
-    assert (len(fits), kept(tmp_path / "out")) == (1, [])
+    assert (len(fits), len(looks)) == (3, 6)
+    # So is one that may be read otherwise.
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+    try:
+        plan_run(spark, config(tmp_path, "out"))
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", zone)
+    assert len(looks) == 8
+    # A changed input is counted, whatever its size: one applicant's income is another.
+    data = pd.read_parquet(tmp_path / "applicants.parquet")
+    before = os.stat(tmp_path / "applicants.parquet")
+    data.assign(income=data["income"].iloc[::-1].to_numpy()).to_parquet(tmp_path / "applicants.parquet", index=False)
+    os.utime(tmp_path / "applicants.parquet", ns=(before.st_atime_ns, before.st_mtime_ns + 10**6))
+    done = run(spark, config(tmp_path, "out", shards=1))
+    assert (len(looks), done.record.attempts) == (10, 1)
+    assert len(kept(tmp_path / "out")) == 1  # of the run that did not end: one shard is never gone on with
 
 
 def test_places(spark: SparkSession, tmp_path: Path) -> None:
     check_place(spark, Location(str(tmp_path)))
     # What a program that was killed while it wrote has left is nothing.
-    folder = tmp_path / "_staging" / "run_id=dead" / "fits"
+    folder = tmp_path / "_staging" / "run_id=dead" / "kept"
     (folder / "_temporary" / "0").mkdir(parents=True)
     (folder / "part-0.parquet").write_bytes(b"PAR1")
-    assert KeptFits(spark, Location(str(tmp_path))).find("a") is None
+    assert KeptWork(spark, Location(str(tmp_path))).find("a") is None
 
 
 @pytest.mark.delta
 def test_places_in_a_catalog_schema(spark: SparkSession) -> None:
-    spark.sql("CREATE SCHEMA IF NOT EXISTS kept_fits")
+    spark.sql("CREATE SCHEMA IF NOT EXISTS kept_work")
     try:
-        check_place(spark, Location(catalog_schema="kept_fits", format="delta"))
+        check_place(spark, Location(catalog_schema="kept_work", format="delta"))
     finally:
-        spark.sql("DROP SCHEMA kept_fits CASCADE")
+        spark.sql("DROP SCHEMA kept_work CASCADE")
 
 
 @pytest.mark.connect
@@ -129,15 +153,15 @@ def test_places_through_connect(spark_connect: SparkSession, tmp_path: Path) -> 
 
 def check_place(spark: SparkSession, location: Location, *, removed: bool = True) -> None:
     fit = bytes(range(256)) * 5000
-    fits = KeptFits(spark, location)
+    fits = KeptWork(spark, location)
     assert fits.find("a") is None
     fits.keep("a", fit)
     fits.keep("b", b"")
     fits.write("one")
-    other = KeptFits(spark, location)
+    other = KeptWork(spark, location)
     other.keep("c", b"c")
     other.write("another")
-    again = KeptFits(spark, location)
+    again = KeptWork(spark, location)
     assert (again.find("a"), again.find("b"), again.find("c"), again.find("d")) == (fit, b"", b"c", None)
     remove_staged(spark, location, "one")
     if removed:
