@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spark_shap.backgrounds import population_rows
 from spark_shap.choice import choose
-from spark_shap.identity import background_identity
+from spark_shap.identity import background_identity, rows_fingerprint
 from spark_shap.models.accepted import refused_values
 from spark_shap.models.frames import Background, background_rows
 from spark_shap.models.scoring import refused_rows
@@ -20,11 +21,15 @@ from spark_shap.reasons import Reasons
 from spark_shap.redaction import redact_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+    from numpy.typing import NDArray
 
     from spark_shap.config import RunConfig
-    from spark_shap.core.surrogate import FittedBefore
+    from spark_shap.io.kept_work import KeptWork
     from spark_shap.models.accepted import Accepted
+    from spark_shap.models.loading import LoadedModel
     from spark_shap.models.predictor import Predictor
     from spark_shap.populations import Drawn
     from spark_shap.references import Reference
@@ -44,15 +49,15 @@ class Alike(NamedTuple):
 class Given(NamedTuple):
     """What a method is prepared from beside its background: the model, applicants like those to explain, how many.
 
-    And what the model accepts of them, and where surrogates are kept that were fitted before.
+    And what the model accepts of them, and what an attempt that did not end may have kept.
     """
 
-    model: Any
+    loaded: LoadedModel
     predictor: Predictor
     alike: Alike
     n_rows: int
     accepted: Accepted
-    before: FittedBefore
+    kept: KeptWork
 
 
 class Compared(NamedTuple):
@@ -63,6 +68,35 @@ class Compared(NamedTuple):
     prepared: Prepared
     fingerprint: str
     weight: float
+
+
+class _KeptSurrogate(NamedTuple):
+    """Where the surrogate of a reference is kept, by all that it is made of."""
+
+    given: Given
+    options: Options
+    background: pd.DataFrame
+    weights: NDArray[np.float64] | None
+
+    def find(self) -> bytes | None:
+        """See `spark_shap.core.surrogate.FittedBefore`."""
+        return self.given.kept.find(self._name)
+
+    def keep(self, fit: Callable[[], bytes]) -> None:
+        """See `spark_shap.core.surrogate.FittedBefore`."""
+        self.given.kept.keep(self._name, fit)
+
+    def _name(self) -> str:
+        given, predictor = self.given, self.given.predictor
+        what = (
+            given.loaded.fingerprint,
+            (predictor.output_space, predictor.output_names),
+            replace(self.options, reasons=None),
+            given.n_rows,
+            rows_fingerprint(self.background, self.weights),
+            rows_fingerprint(given.alike.rows, None),
+        )
+        return sha256(repr(what).encode()).hexdigest()
 
 
 def _options(config: RunConfig) -> Options:
@@ -86,7 +120,7 @@ def compare_with(config: RunConfig, reference: Reference, drawn: Drawn, given: G
     options, predictor = _options(config), given.predictor
     background, weights, whole = drawn.background, drawn.weights, drawn.whole
     rows = background_rows(background)
-    if whole is not None and choose(given.model, predictor, rows.layout, whole.n_rows, options).reading is None:
+    if whole is not None and choose(given.loaded.model, predictor, rows.layout, whole.n_rows, options).reading is None:
         background, weights = whole.rows(None)
         rows, whole = background_rows(background), None
     if reference.is_of_applicants:
@@ -106,12 +140,12 @@ def compare_with(config: RunConfig, reference: Reference, drawn: Drawn, given: G
         predictor,
         rows,
         weights,
-        model=given.model,
+        model=given.loaded.model,
         options=options,
         population=population_rows(given.alike.rows, rows),
         n_rows=given.n_rows,
         whole=whole,
-        before=given.before,
+        before=_KeptSurrogate(given, options, background, weights),
     )
     prepared = replace(prepared, reference=reference.name, accepted=given.accepted)
     if given.alike.note and prepared.draws:

@@ -8,6 +8,7 @@ judged by answers that they were not fitted to; a line through thousands of answ
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from spark_shap.core.linear_control import LinearControl, Standardiser
 from spark_shap.core.pilot import pilot_rows, pilot_slopes, run_pilot
 from spark_shap.core.sampling import pairs_within
 from spark_shap.core.strata import BackgroundStrata, bisection_order
-from spark_shap.core.surrogate import Surrogate, default_settings, fit_surrogate
+from spark_shap.core.surrogate import Form, Surrogate, default_settings, fit_form, form_from, stored
 from spark_shap.core.surrogate.refinement import fit_refinement
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Pilot(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """The sampler as it stands, the background in all the forms that are needed, the pilot, and fits made before."""
+    """The sampler as it stands, the background in all the forms that are needed, the pilot, and where a fit is kept."""
 
     sampler: Sampler
     rows: Rows
@@ -156,10 +157,10 @@ def _from_pilot(setting: Setting, linear: Chosen, least: float, refine_pairs: in
     if least < _LINE_IS_ENOUGH or len(hybrids.numbers) < _LEAST_HYBRIDS:
         return linear._replace(note=by_line)
     what = "small trees fitted to the pilot's answers leave"
-    judge, what, fine = _refined(_fit(setting, hybrids), what, setting, judged, refine_pairs)
+    judge, what, fine = _refined(_bound(setting, _form(setting, hybrids)), what, setting, judged, refine_pairs)
     if not fine < _PAYS * _left(linear.control, setting, judged):
         return linear._replace(note=by_line)
-    whole = _fit(setting, _pilot_hybrids(setting, pilot))
+    whole = _bound(setting, _form(setting, _pilot_hybrids(setting, pilot)))
     return Chosen(_refined(whole, "", setting, judged, refine_pairs)[0], linear.note + what, judge, judged)
 
 
@@ -189,6 +190,21 @@ def _linear(setting: Setting) -> ControlVariate:
 
 def _bought(setting: Setting, population: Rows | None, n_hybrids: int) -> ControlVariate | str:
     """Return a surrogate fitted to evaluations made for it, or why there is none."""
+    before, shape = setting.before, (setting.numbers.shape[1], setting.sampler.game.n_outputs)
+    kept = None if before is None else before.find()
+    form = None if kept is None else form_from(kept, *shape)
+    if form is None:
+        hybrids = _hybrids(setting, population, n_hybrids)
+        if isinstance(hybrids, str):
+            return hybrids
+        form = _form(setting, hybrids)
+    if before is not None:
+        before.keep(partial(stored, form))
+    return _bound(setting, form)
+
+
+def _hybrids(setting: Setting, population: Rows | None, n_hybrids: int) -> Hybrids | str:
+    """Return hybrid rows with the model's answers, or why there are none to fit a surrogate to."""
     sampler, encoder = setting.sampler, setting.encoder
     if population is None:
         # Not the pilot's rows: what is judged on them must not have been fitted on them.
@@ -206,7 +222,7 @@ def _bought(setting: Setting, population: Rows | None, n_hybrids: int) -> Contro
     )
     if len(hybrids.numbers) < _LEAST_HYBRIDS or not np.ptp(hybrids.predictions, axis=0).any():
         return "the model refuses most hybrid rows, or says the same of all"
-    return _fit(setting, hybrids)
+    return hybrids
 
 
 def _pilot_hybrids(setting: Setting, pilot: Pilot) -> Hybrids:
@@ -221,18 +237,15 @@ def _pilot_hybrids(setting: Setting, pilot: Pilot) -> Hybrids:
     return Hybrids(np.concatenate(numbers), np.concatenate(predictions)).usable()
 
 
-def _fit(setting: Setting, hybrids: Hybrids) -> ControlVariate:
-    surrogate = fit_surrogate(
-        hybrids.numbers,
-        hybrids.predictions,
-        background=setting.numbers,
-        weights=setting.weights,
-        settings=default_settings(len(hybrids.numbers)),
-        seed=setting.sampler.seed,
-        players=setting.sampler.game.players,
-        before=setting.before,
-    )
-    return ControlVariate(surrogate, setting.encoder)
+def _form(setting: Setting, hybrids: Hybrids) -> Form:
+    settings = default_settings(len(hybrids.numbers))
+    return fit_form(hybrids.numbers, hybrids.predictions, settings=settings, seed=setting.sampler.seed)
+
+
+def _bound(setting: Setting, form: Form) -> ControlVariate:
+    """Return a fitted surrogate as a control against the background."""
+    form = replace(form, players=setting.sampler.game.players)
+    return ControlVariate(Surrogate.bind(form, setting.numbers, setting.weights), setting.encoder)
 
 
 def _left(control: ControlVariate, setting: Setting, pilot: Pilot) -> float:

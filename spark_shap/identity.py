@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spark_shap.io.runs import RunRecord
     from spark_shap.prepare import Prepared
 
-__all__ = ["background_identity", "run_identifier", "what_changed"]
+__all__ = ["background_identity", "references_fingerprint", "rows_fingerprint", "run_identifier", "what_changed"]
 
 # They change values.
 _EXPLAIN_KEYS = (
@@ -43,7 +43,7 @@ def background_identity(
     """Return the fingerprint of the background, and the sum of its weights."""
     if whole is None or prepared.n_background == len(background):
         total = float(len(background) if weights is None else np.sum(weights))
-        return _background_fingerprint(background, weights), total
+        return rows_fingerprint(background, weights), total
     names = [*whole.features, *([whole.weight] if whole.weight else [])]
     frame = whole.frame.select(*(column(whole.frame, name) for name in names))
     digest = sha256(f"{frame.dtypes} {census(frame, whole.features).digest}".encode()).hexdigest()
@@ -59,11 +59,12 @@ def references_fingerprint(compared: Sequence[Compared]) -> str | list[tuple[str
     return [(one.reference.name, one.fingerprint) for one in compared]
 
 
-def _background_fingerprint(background: Any, weights: Any) -> str:
+def rows_fingerprint(rows: Any, weights: Any) -> str:
+    """Return a hash of a frame's rows in their order, their types, and their weights if any."""
     import pandas as pd
 
-    digest = sha256(repr([(name, str(kind)) for name, kind in background.dtypes.items()]).encode())
-    digest.update(pd.util.hash_pandas_object(background.astype(object), index=False).to_numpy().tobytes())
+    digest = sha256(repr([(name, str(kind)) for name, kind in rows.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(rows.astype(object), index=False).to_numpy().tobytes())
     if weights is not None:
         digest.update(np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()

@@ -180,7 +180,7 @@ def _checked(
         alike = alike._replace(rows=alike.rows.drop(index=alike.rows.index[refused]))
     found = counting.result()
     warming = pool.submit(warm_workers, spark, loaded.model)  # while only the driver works
-    given = Given(loaded.model, predictor, alike, found.n_rows, accepted, kept)
+    given = Given(loaded, predictor, alike, found.n_rows, accepted, kept)
     compared = [compare_with(config, *one, given) for one in references]
     prepared, audit = compared[0].prepared, None
     check_pipeline(prepared)
@@ -211,8 +211,7 @@ def _checked(
     )
     if kept.used:
         _log.info("an attempt that did not end has prepared this run: what it kept is used again")
-    if plan.shards > 1:
-        known.keep(Known(found, drawing.result()))
+    known.keep(Known(found, drawing.result()))
     return Inputs(
         loaded, frame, columns, found, prepared, carrier, audit, codes, tuple(compared), plan, kept, source.version
     )

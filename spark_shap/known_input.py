@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,15 +57,15 @@ class KnownInput:
 
     def find(self) -> Known | None:
         """Return what an attempt that did not end has kept, if these are the same applicants."""
-        if self.identity is None or not self.kept.anything:
+        if self.identity is None:
             return None
-        there = self.kept.find(self._name())
+        there = self.kept.find(self._name)
         return None if there is None else _known(there)
 
     def keep(self, known: Known) -> None:
         """Keep what is known, where it will be known again."""
         if self.identity is not None:
-            self.kept.keep(self._name(), _bytes(known))
+            self.kept.keep(self._name, partial(_bytes, known))
 
     def _name(self) -> str:
         spark, frame = self.frame.sparkSession, self.frame

@@ -75,7 +75,7 @@ def prepare(
         The background, where `rows` are a sample of it: a closed form folds it where it is, any other method
         brings it here.
     before
-        Where surrogates are kept that were fitted before, if anywhere.
+        Where the surrogate is kept once it is fitted, if anywhere.
 
     Raises
     ------

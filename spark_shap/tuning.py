@@ -83,7 +83,7 @@ def tune(
     refine_pairs
         Pairs of the surrogate's finer part, where it has one, for each of the model's; 0 leaves it out.
     before
-        Where surrogates are kept that were fitted before, if anywhere.
+        Where the surrogate is kept once it is fitted, if anywhere.
     """
     n_players = sampler.game.n_players(len(rows.columns))
     if n_players < 2 or pairs_within(sampler.n_evaluations) < 2:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from portfolio import FEATURES, Model, applicants, save, score, settings, worker_rows
 
@@ -141,6 +142,8 @@ def test_shards_go_on_where_a_run_ended(
     before = read_shards(spark_connect, cut_at, whole.record.run_id)
     done = start(spark_connect, tmp_path, **cut)
     assert read_shards(spark_connect, cut_at, whole.record.run_id) == before
+    left = list((tmp_path / "cut" / "_staging").rglob("*.parquet"))
+    assert [pq.read_table(file).num_rows for file in left] == [0]  # Connect removes rows, no folders
     assert (done.record.attempts, done.record.shards, done.record.run_id) == (2, 3, whole.record.run_id)
     one, other = (
         read_run(spark_connect, str(tmp_path / name)).toPandas().sort_values("id", ignore_index=True)

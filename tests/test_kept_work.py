@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from portfolio import Model, applicants, save, settings
 
-from spark_shap import aggregates, intake
+from spark_shap import aggregates, controls, intake
 from spark_shap.config import RunConfig
-from spark_shap.core.surrogate import fitting
 from spark_shap.io.kept_work import KeptWork
 from spark_shap.io.location import Location
 from spark_shap.io.staging import remove_staged
@@ -40,16 +39,15 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many surrogates were fitted."""
+    """For how many surrogates hybrid rows were put to the model."""
     made: list[int] = []
-    new = fitting._new_form
+    new = controls.draw_hybrids
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **how: Any) -> Any:
         made.append(1)
-        return new(*arguments)
+        return new(*arguments, **how)
 
-    monkeypatch.setattr(fitting, "_new_form", counted)
-    monkeypatch.setattr(fitting, "WORTH_KEEPING", 1000)
+    monkeypatch.setattr(controls, "draw_hybrids", counted)
     return made
 
 
@@ -134,7 +132,7 @@ def test_places(spark: SparkSession, tmp_path: Path) -> None:
     folder = tmp_path / "_staging" / "run_id=dead" / "kept"
     (folder / "_temporary" / "0").mkdir(parents=True)
     (folder / "part-0.parquet").write_bytes(b"PAR1")
-    assert KeptWork(spark, Location(str(tmp_path))).find("a") is None
+    assert KeptWork(spark, Location(str(tmp_path))).find(lambda: "a") is None
 
 
 @pytest.mark.delta
@@ -151,18 +149,23 @@ def test_places_through_connect(spark_connect: SparkSession, tmp_path: Path) -> 
     check_place(spark_connect, Location(str(tmp_path)), removed=False)
 
 
+def never() -> Any:
+    raise AssertionError("nothing is asked for where nothing is kept")
+
+
 def check_place(spark: SparkSession, location: Location, *, removed: bool = True) -> None:
     fit = bytes(range(256)) * 5000
-    fits = KeptWork(spark, location)
-    assert fits.find("a") is None
-    fits.keep("a", fit)
-    fits.keep("b", b"")
-    fits.write("one")
-    other = KeptWork(spark, location)
-    other.keep("c", b"c")
-    other.write("another")
+    assert KeptWork(spark, location).find(never) is None
+    for run_id, work in (("one", {"a": fit, "b": b""}), ("another", {"c": b"c", "huge": bytes(2**25 + 1)})):
+        mine = KeptWork(spark, location)
+        for name, done in work.items():
+            mine.keep(lambda name=name: name, lambda done=done: done)
+        mine.write(run_id)
     again = KeptWork(spark, location)
-    assert (again.find("a"), again.find("b"), again.find("c"), again.find("d")) == (fit, b"", b"c", None)
+    there = {name: again.find(lambda name=name: name) for name in ("a", "b", "c", "d", "huge")}
+    assert there == {"a": fit, "b": b"", "c": b"c", "d": None, "huge": None}
+    again.keep(lambda: "a", never)  # what was found is not written again
+    again.write("third")
     remove_staged(spark, location, "one")
     if removed:
-        assert (again.find("a"), again.find("c")) == (None, b"c")
+        assert (again.find(lambda: "a"), again.find(lambda: "c")) == (None, b"c")

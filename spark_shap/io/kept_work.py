@@ -18,7 +18,7 @@ from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.io.staging import KEPT, staged_tables, staging_folder, staging_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -44,47 +44,45 @@ class KeptWork:
 
     def __init__(self, spark: SparkSession, location: Location) -> None:
         self._spark, self._location = spark, location
-        self._own: dict[str, bytes] = {}
-        self._there: set[str] = set()
+        self._own: list[tuple[Callable[[], str], Callable[[], bytes]]] = []
+        self._found: set[str] = set()
 
     @property
     def used(self) -> bool:
         """Whether something was found."""
-        return bool(self._there)
+        return bool(self._found)
 
-    @property
-    def anything(self) -> bool:
-        """Whether some run may have kept something."""
-        return next(self._kept(), None) is not None
-
-    def find(self, digest: str) -> bytes | None:
-        """Return what has this name, if a run on its way has kept it."""
+    def find(self, name: Callable[[], str]) -> bytes | None:
+        """Return what has this name, if a run on its way has kept it; only if one has kept something is `name` called."""
         for rows in self._kept():
+            digest = name()
             try:
                 found = collect_arrow(rows.where(F.col(_NAME) == _named(digest)).select(_BYTES).limit(1))
             except SPARK_ERRORS:  # of a run that was killed while it wrote, or is complete by now
                 continue
             if found.num_rows:
-                self._there.add(digest)
+                self._found.add(digest)
                 return bytes(found.column(_BYTES)[0].as_py())
         return None
 
-    def keep(self, digest: str, work: bytes) -> None:
-        """Remember work of this attempt by the hash of what it was made of; `write` keeps it."""
-        if len(work) <= _MOST_BYTES:
-            self._own[digest] = work
+    def keep(self, name: Callable[[], str], work: Callable[[], bytes]) -> None:
+        """Remember work of this attempt by a hash of what it is made of; `write` asks for both, and keeps it."""
+        self._own.append((name, work))
 
     def write(self, run_id: str) -> None:
-        """Keep the work of this attempt with its run, unless that is done."""
-        if self._own.keys() <= self._there:
+        """Keep the work of this attempt with its run, unless all of it was found."""
+        own, self._own = [(name(), work) for name, work in self._own], []
+        if all(digest in self._found for digest, _ in own):
             return
-        rows = local_rows(self._spark, [(_named(digest), work) for digest, work in self._own.items()], _SCHEMA)
+        work = [(_named(digest), done()) for digest, done in own]
+        if not (small := [one for one in work if len(one[1]) <= _MOST_BYTES]):
+            return
+        rows = local_rows(self._spark, small, _SCHEMA)
         writer = rows.coalesce(1).write.mode("overwrite")
         if self._location.root is None:
             writer.format("delta").saveAsTable(staging_table(self._location, run_id, KEPT))
         else:
             writer.parquet(f"{staging_folder(self._location, run_id)}/{KEPT}")
-        self._there |= self._own.keys()
 
     def _kept(self) -> Iterator[DataFrame]:
         """Return what all runs on their way have kept, lazily."""
@@ -93,7 +91,9 @@ class KeptWork:
             if self._location.root is None:
                 yield from (reader.table(name) for name in staged_tables(self._spark, self._location, KEPT))
             else:
-                yield reader.schema(_SCHEMA).parquet(f"{staging_folder(self._location, '*')}/{KEPT}")
+                there = reader.schema(_SCHEMA).parquet(f"{staging_folder(self._location, '*')}/{KEPT}")
+                there.columns  # noqa: B018  # Connect resolves here
+                yield there
         except SPARK_ERRORS:  # there are none
             return
 

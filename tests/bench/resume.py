@@ -1,8 +1,9 @@
 """What it costs to kill a job and start it again, over a job that is left alone.
 
-    .venv/bin/python tests/bench/resume.py [--rows 600000] [--evaluations 1025] [--shards 6]
+    .venv/bin/python tests/bench/resume.py [--rows 600000] [--evaluations 1025] [--shards 6] [--wait MICROSECONDS]
 
-The model is that of ``job.py``, on ``local[2]``. One job is left alone. Another is killed with
+The model is that of ``job.py``, on ``local[2]``; with ``--wait`` it takes its time for every row, as a model behind a
+network does, so that what else a machine does makes a job hardly slower or faster. One job is left alone. Another is killed with
 kill -9, driver and workers, in the middle of its middle shard, and the same command is started again at once. What
 the two attempts take together, less what the undisturbed job took, is the price: what the killed attempt had done since
 its last commit (the lost shard), a second start of Java and Python, a second preparation (reading and counting the
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -23,13 +23,25 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from job import make_table, train
+from pyspark import cloudpickle
 
 ROOT = Path(__file__).resolve().parents[2]
 SAID = ("model:", "time          about")  # what the log has once Spark is there, and once there is a plan
+
+
+class Waiting:
+    """A model that takes so many seconds a row."""
+
+    def __init__(self, model: Any, seconds: float) -> None:
+        self.model, self.seconds = model, seconds
+
+    def __call__(self, rows: Any) -> Any:
+        time.sleep(self.seconds * len(rows))
+        return self.model.predict_proba(rows)[:, 1]
 
 
 def start(folder: Path, out: str, evaluations: int, shards: int) -> Job:
@@ -130,12 +142,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=600_000)
     parser.add_argument("--evaluations", type=int, default=1025)
     parser.add_argument("--shards", type=int, default=6)
+    parser.add_argument("--wait", type=float, default=0.0, help="microseconds a row that the model is asked for")
     arguments = parser.parse_args()
     settings = arguments.evaluations, arguments.shards
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = make_table(arguments.rows, None)
-        (folder / "model.pkl").write_bytes(pickle.dumps(train(data)))
+        model = train(data)
+        model = Waiting(model, arguments.wait * 1e-6) if arguments.wait else model
+        (folder / "model.pkl").write_bytes(cloudpickle.dumps(model))  # with the code of this file
         data.drop(columns="bad").to_parquet(folder / "table.parquet", index=False, row_group_size=50_000)
         alone = to_the_end(start(folder, "alone", *settings))
         killed = start(folder, "killed", *settings)

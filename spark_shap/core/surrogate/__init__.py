@@ -7,9 +7,20 @@ attributions against the whole background are table look-ups, and so are its ans
 from __future__ import annotations
 
 from spark_shap.core.surrogate.encoded import Encoded
-from spark_shap.core.surrogate.fitting import fit_surrogate
-from spark_shap.core.surrogate.kept import FittedBefore
-from spark_shap.core.surrogate.model import Surrogate
+from spark_shap.core.surrogate.fitting import fit_form, fit_surrogate
+from spark_shap.core.surrogate.kept import FittedBefore, form_from, stored
+from spark_shap.core.surrogate.model import Form, Surrogate
 from spark_shap.core.surrogate.settings import SurrogateSettings, default_settings
 
-__all__ = ["Encoded", "FittedBefore", "Surrogate", "SurrogateSettings", "default_settings", "fit_surrogate"]
+__all__ = [
+    "Encoded",
+    "FittedBefore",
+    "Form",
+    "Surrogate",
+    "SurrogateSettings",
+    "default_settings",
+    "fit_form",
+    "fit_surrogate",
+    "form_from",
+    "stored",
+]

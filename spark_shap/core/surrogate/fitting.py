@@ -10,7 +10,6 @@ import numpy as np
 from spark_shap.core.surrogate.additive import Additive, fit_additive
 from spark_shap.core.surrogate.binning import Binning, fit_binning
 from spark_shap.core.surrogate.boosting import RESIDUAL_LIMIT, boost, leaf_units
-from spark_shap.core.surrogate.kept import WORTH_KEEPING, digest_of, form_from, stored
 from spark_shap.core.surrogate.links import Link, link_of
 from spark_shap.core.surrogate.model import Form, Surrogate
 
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
 
     from spark_shap.core.arrays import FloatArray
     from spark_shap.core.players import Players
-    from spark_shap.core.surrogate.kept import FittedBefore
     from spark_shap.core.surrogate.settings import SurrogateSettings
 
-__all__ = ["fit_surrogate"]
+__all__ = ["fit_form", "fit_surrogate"]
 
 _TRIAL_ROWS = 8_000
 _TRIAL_SHARE = 0.2  # of its rows judge
@@ -40,7 +38,6 @@ def fit_surrogate(
     settings: SurrogateSettings,
     seed: int,
     players: Players | None = None,
-    before: FittedBefore | None = None,
 ) -> Surrogate:
     """Fit g to a model's answers.
 
@@ -60,21 +57,13 @@ def fit_surrogate(
         Same arguments and seed, same surrogate; on any number of threads.
     players
         Which player each feature is; None where every feature is one.
-    before
-        Where to look for the same fit before it is made, and to keep it; None for nowhere.
     """
-    if before is None or len(hybrids) < WORTH_KEEPING:
-        form = _new_form(hybrids, targets, settings, seed)
-    else:
-        digest = digest_of(hybrids, targets, settings, seed)
-        there = before.find(digest)
-        found = None if there is None else form_from(there, hybrids.shape[1], targets.shape[1])
-        form = found or _new_form(hybrids, targets, settings, seed)
-        before.keep(digest, stored(form) if found is None or there is None else there)
+    form = fit_form(hybrids, targets, settings=settings, seed=seed)
     return Surrogate.bind(replace(form, players=players), background, weights)
 
 
-def _new_form(hybrids: FloatArray, targets: FloatArray, settings: SurrogateSettings, seed: int) -> Form:
+def fit_form(hybrids: FloatArray, targets: FloatArray, *, settings: SurrogateSettings, seed: int) -> Form:
+    """Fit g, not bound to a background yet; arguments as in `fit_surrogate`."""
     rng = np.random.default_rng(seed % 2**64)
     order = rng.permutation(len(hybrids))
     binning = fit_binning(hybrids, settings.max_bins)

@@ -1,14 +1,12 @@
-"""Fitted surrogates that are kept: found again by what they were fitted to, stored as arrays.
+"""Fitted surrogates as arrays, for those who keep one instead of fitting it again.
 
-A fit is a function of its arguments, so their hash names it: another model, background, seed or budget has other
-hybrid rows or other answers, and finds nothing. What is stored are arrays and nothing that runs when it is read; what
-does not fit together is refused, since kernels go by these numbers without looking.
+What is stored are arrays and nothing that runs when it is read; what does not fit together is refused, since kernels
+go by these numbers without looking.
 """
 
 from __future__ import annotations
 
 import zipfile
-from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,15 +19,11 @@ from spark_shap.core.surrogate.model import Form
 from spark_shap.core.surrogate.trees import ObliviousTrees
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from spark_shap.core.arrays import AnyArray, FloatArray
-    from spark_shap.core.surrogate.settings import SurrogateSettings
+    from spark_shap.core.arrays import AnyArray
 
-__all__ = ["WORTH_KEEPING", "FittedBefore", "digest_of", "form_from", "stored"]
-
-WORTH_KEEPING = 50_000
-"""Hybrid rows from which on a fit takes longer than finding one."""
+__all__ = ["FittedBefore", "form_from", "stored"]
 
 _MOST_BORDERS = 254  # bins are 8-bit numbers, and one is for missing values
 _MOST_DEPTH = 8
@@ -37,23 +31,15 @@ _UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZi
 
 
 class FittedBefore(Protocol):
-    """Where fits are kept."""
+    """Where the surrogate of a model, a background, a population and options is kept."""
 
-    def find(self, digest: str) -> bytes | None:
-        """Return the fit of this name, if there is one."""
+    def find(self) -> bytes | None:
+        """Return it as `stored` made it, if it is there."""
         ...
 
-    def keep(self, digest: str, fit: bytes) -> None:
-        """Keep a fit under its name."""
+    def keep(self, fit: Callable[[], bytes]) -> None:
+        """Keep it."""
         ...
-
-
-def digest_of(hybrids: FloatArray, targets: FloatArray, settings: SurrogateSettings, seed: int) -> str:
-    """Return the name, in hex, of what `fit_surrogate` makes of these arguments."""
-    digest = sha256(repr((hybrids.shape, targets.shape, settings, seed % 2**64)).encode())
-    for array in (hybrids, targets):
-        digest.update(np.ascontiguousarray(array, dtype=np.float64).data)
-    return digest.hexdigest()
 
 
 def stored(form: Form) -> bytes:
