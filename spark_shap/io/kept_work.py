@@ -53,7 +53,7 @@ class KeptWork:
         return bool(self._found)
 
     def find(self, name: Callable[[], str]) -> bytes | None:
-        """Return what has this name, if a run on its way has kept it; only if one has kept something is `name` called."""
+        """Return what has this name if a run on its way has kept it; if none has kept a thing, nothing is called."""
         for rows in self._kept():
             digest = name()
             try:

@@ -3,13 +3,13 @@
     .venv/bin/python tests/bench/resume.py [--rows 600000] [--evaluations 1025] [--shards 6] [--wait MICROSECONDS]
 
 The model is that of ``job.py``, on ``local[2]``; with ``--wait`` it takes its time for every row, as a model behind a
-network does, so that what else a machine does makes a job hardly slower or faster. One job is left alone. Another is killed with
-kill -9, driver and workers, in the middle of its middle shard, and the same command is started again at once. What
-the two attempts take together, less what the undisturbed job took, is the price: what the killed attempt had done since
-its last commit (the lost shard), a second start of Java and Python, a second preparation (reading and counting the
-input, the reference, the surrogate, up to the plan), and a rest, which is what a fresh JVM takes to compile its code,
-less what the disturbance of a machine may add or take. In seconds of the clock, and of processors, which other programs
-on the machine disturb less.
+network does, so that what else a machine does makes a job hardly slower or faster. One job is left alone. Another is
+killed with kill -9, driver and workers, in the middle of its middle shard, and the same command is started again at
+once. What the two attempts take together, less what the undisturbed job took, is the price: what the killed attempt had
+done since its last commit (the lost shard), a second start of Java and Python, a second preparation (up to the plan;
+what the first attempt has kept is used), and a rest, which is what a fresh JVM takes to compile its code, less what the
+disturbance of a machine may add or take. In seconds of the clock, and of processors, which other programs on the
+machine disturb less.
 """
 
 from __future__ import annotations
