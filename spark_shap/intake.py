@@ -93,13 +93,15 @@ def read_inputs(spark: SparkSession, config: RunConfig, location: Location) -> I
     # Small jobs of Spark and the driver's own work, side by side.
     with ThreadPoolExecutor(6) as pool, one_thread():
         starting = None if is_warm(spark) else pool.submit(start_workers, spark)
-        opening = pool.submit(_open, spark, config)
+        kept = KeptWork(spark, location)
+        opening, looking = pool.submit(_open, spark, config), pool.submit(kept.look)
         loaded = load_any(**config.model.model_dump(exclude={"output_names"}))
         pool.submit(load_kernels)
         if config.model.object is not None:
             ship_module(config.model.object.partition(":")[0])
         source = _source(config, opening.result(), loaded.feature_names or pipeline_inputs(loaded.model))
-        found = _checked(spark, config, loaded, source, pool, KeptWork(spark, location))
+        looking.result()
+        found = _checked(spark, config, loaded, source, pool, kept)
         if starting is not None:
             starting.result()
         return found

@@ -168,4 +168,5 @@ def check_place(spark: SparkSession, location: Location, *, removed: bool = True
     again.write("third")
     remove_staged(spark, location, "one")
     if removed:
-        assert (again.find(lambda: "a"), again.find(lambda: "c")) == (None, b"c")
+        after = KeptWork(spark, location)
+        assert (after.find(lambda: "a"), after.find(lambda: "c")) == (None, b"c")

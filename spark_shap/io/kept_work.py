@@ -46,15 +46,22 @@ class KeptWork:
         self._spark, self._location = spark, location
         self._own: list[tuple[Callable[[], str], Callable[[], bytes]]] = []
         self._found: set[str] = set()
+        self._there: tuple[DataFrame, ...] | None = None
 
     @property
     def used(self) -> bool:
         """Whether something was found."""
         return bool(self._found)
 
+    def look(self) -> None:
+        """Look what runs on their way have kept, as `find` does where nobody has looked."""
+        self._there = tuple(self._kept())
+
     def find(self, name: Callable[[], str]) -> bytes | None:
         """Return what has this name if a run on its way has kept it; if none has kept a thing, nothing is called."""
-        for rows in self._kept():
+        if self._there is None:
+            self.look()
+        for rows in self._there or ():
             digest = name()
             try:
                 found = collect_arrow(rows.where(F.col(_NAME) == _named(digest)).select(_BYTES).limit(1))
