@@ -1,11 +1,12 @@
-"""Memory of the whole job as the rows grow: a linear model of 23 features, through the command line.
+"""Memory of the whole job as the rows grow: a linear model or trees of 23 features, through the command line.
 
-    .venv/bin/python tests/bench/scale.py [--rows 1000000 5000000]
+    .venv/bin/python tests/bench/scale.py [--rows 1000000 5000000] [--method tree] [--conf name=value]
 
 Each size is a job of its own on ``local[2]``. Of every process of a job the kernel's own record of its largest
 resident set (VmHWM) is read until it ends: of the Python workers (the largest one counts), of the driver's
 Python, and of the JVM. A JVM fills the heap that it is allowed before it clears it up, whatever it needs, so here all
-of its heap is resident from the start: what it shows beyond that is what grows.
+of its heap is resident from the start: what it shows beyond that is what grows, and one column has that alone. The last
+has the largest resident sets as shares of those of the first size.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ N_FEATURES = 23
 FEATURES = [f"x{index}" for index in range(N_FEATURES)]
 CHUNK = 250_000
 HEAP = "2g"
+HEAP_MB = 2048
 
 
 def write_table(path: Path, n_rows: int) -> None:
@@ -49,7 +51,8 @@ def write_table(path: Path, n_rows: int) -> None:
         writer.close()
 
 
-def write_model(path: Path) -> None:
+def write_model(path: Path, method: str) -> None:
+    from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -57,7 +60,8 @@ def write_model(path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = pd.DataFrame(rng.normal(size=(20_000, N_FEATURES)), columns=FEATURES)
     bad = rng.random(len(rows)) < 1 / (1 + np.exp(-rows @ rng.normal(size=N_FEATURES)))
-    path.write_bytes(pickle.dumps(make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, bad)))
+    linear, trees = make_pipeline(StandardScaler(), LogisticRegression()), GradientBoostingClassifier(max_depth=4)
+    path.write_bytes(pickle.dumps((linear if method == "linear" else trees).fit(rows, bad)))
 
 
 def memory_of(process: subprocess.Popen) -> dict[str, float]:
@@ -79,13 +83,13 @@ def memory_of(process: subprocess.Popen) -> dict[str, float]:
     return most
 
 
-def measure(folder: Path, n_rows: int) -> dict[str, float]:
+def measure(folder: Path, n_rows: int, method: str, conf: dict[str, str]) -> dict[str, float]:
     write_table(folder / "table.parquet", n_rows)
     config = {
         "applicants": {"path": str(folder / "table.parquet"), "key": "id", "features": FEATURES},
         "reference": {"size": 1000},
         "model": {"file": str(folder / "model.pkl")},
-        "explain": {"output_space": "margin", "seed": 7},
+        "explain": {"method": method, "output_space": "margin", "seed": 7},
         "summary": {"by": ["region"]},
         "output": {"path": str(folder / f"out{n_rows}")},
         "spark": {
@@ -93,6 +97,7 @@ def measure(folder: Path, n_rows: int) -> dict[str, float]:
             "conf": {
                 "spark.driver.memory": HEAP,
                 "spark.driver.extraJavaOptions": f"{java_options()} -Xms{HEAP} -XX:+AlwaysPreTouch",
+                **conf,
             },
         },
     }
@@ -111,17 +116,21 @@ def measure(folder: Path, n_rows: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--method", choices=("linear", "tree"), default="linear")
+    parser.add_argument("--conf", nargs="*", default=[], metavar="NAME=VALUE", help="of Spark")
     arguments = parser.parse_args()
+    conf = dict(pair.split("=", 1) for pair in arguments.conf)
     first = None
-    print(f"{'rows':>10} {'seconds':>8} {'worker MB':>10} {'driver MB':>10} {'JVM MB':>7}   of the first")
+    print(f"{'rows':>10} {'seconds':>8} {'worker MB':>10} {'driver MB':>10} {'JVM MB':>7} beyond heap   of the first")
     for n_rows in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:
-            write_model(Path(folder, "model.pkl"))
-            row = measure(Path(folder), n_rows)
+            write_model(Path(folder, "model.pkl"), arguments.method)
+            row = measure(Path(folder), n_rows, arguments.method, conf)
         first = first or row
+        shares = ", ".join(f"{row[kind] / first[kind]:.3f}" for kind in ("worker", "driver", "JVM"))
         print(
             f"{n_rows:>10,} {row['seconds']:>8.1f} {row['worker']:>10.0f} {row['driver']:>10.0f} {row['JVM']:>7.0f}"
-            f"   {', '.join(f'{row[kind] / first[kind]:.3f}' for kind in ('worker', 'driver', 'JVM'))}",
+            f" {row['JVM'] - HEAP_MB:>11.0f}   {shares}",
             flush=True,
         )
 
