@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_shap import __version__, inspect_commands, status_command
-from spark_shap.engine.console import new_log, quiet_pyspark, started_programs_log_to
-from spark_shap.engine.session import make_session
-from spark_shap.errors import ConfigError, RunError, SparkShapError, TooManyRejectsError
+from spark_shap.errors import ConfigError, RunError, SparkShapError
 from spark_shap.logs import details, start_logging
 from spark_shap.redaction import redact_text
+from spark_shap.with_spark import with_spark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from pyspark.sql import Row, SparkSession
 
@@ -78,13 +75,13 @@ def _called(arguments: argparse.Namespace) -> int:
         arguments.without_spark()
         return 0
     if hasattr(arguments, "inspect"):
-        said = _with_spark(partial(arguments.inspect, arguments=arguments), **arguments.session(arguments))
+        said = with_spark(partial(arguments.inspect, arguments=arguments), **arguments.session(arguments))
         print("\n".join(said.lines))
         return int(said.code)
     config = arguments.configure(arguments)
     bar = not arguments.quiet and arguments.log_format == "text"
     command = partial(arguments.command, config=config, bar=bar)
-    _with_spark(command, config.spark.master, config.spark.conf, delta=config.uses_delta)
+    with_spark(command, config.spark.master, config.spark.conf, delta=config.uses_delta)
     return 0
 
 
@@ -144,62 +141,6 @@ def _configure_demo(arguments: argparse.Namespace) -> RunConfig:
     from spark_shap.demo import demo_config
 
     return demo_config(arguments.output)
-
-
-def _with_spark(
-    command: Callable[[SparkSession], Any], master: str | None, conf: Mapping[str, Any], *, delta: bool
-) -> Any:
-    """Start Spark and run a command; Spark's errors become `RunError`, which names Spark's log."""
-    log = new_log()
-    errors, keep_log = _spark_errors(), False
-    try:
-        with started_programs_log_to(log):
-            spark = make_session(master, conf, delta=delta)
-        quiet_pyspark()
-        return command(spark)
-    except TooManyRejectsError:
-        raise
-    except RunError as error:
-        keep_log = log.stat().st_size > 0
-        raise RunError(f"{_with_way_out(str(error), log)}{_see(log)}") from error
-    except errors as error:
-        keep_log = log.stat().st_size > 0
-        raise RunError(f"Spark: {_with_way_out(_reason(error, log), log)}{_see(log)}") from error
-    finally:
-        if not keep_log:
-            log.unlink()
-
-
-def _spark_errors() -> tuple[type[Exception], ...]:
-    try:
-        from spark_shap.io.sources import SPARK_ERRORS
-    except ImportError:  # no pyspark: making the session says so
-        return ()
-    return SPARK_ERRORS
-
-
-def _reason(error: BaseException, log: Path) -> str:
-    from spark_shap.io.sources import spark_reason
-
-    text = log.read_text(errors="replace")
-    if died := re.search(r'^Exception in thread "main" [\w.$]+: (.+)', text, re.MULTILINE):
-        return died[1].strip()
-    if "JAVA_GATEWAY_EXITED" in str(error):  # the JVM has told its reason to nobody else
-        told = [line for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
-        return f"its JVM did not start: {told[0].strip() if told else 'it said nothing'}"
-    return spark_reason(error)
-
-
-def _with_way_out(reason: str, log: Path) -> str:
-    """Return a reason with a way out that only the log of a JVM knows, which is gone by then."""
-    from spark_shap.io.sources import spark_way_out
-
-    way_out = spark_way_out(log.read_text(errors="replace"))
-    return reason if way_out is None or way_out in reason else f"{reason}; {way_out}"
-
-
-def _see(log: Path) -> str:
-    return f" (Spark's log: {log})" if log.stat().st_size else ""
 
 
 def _run(spark: SparkSession, config: RunConfig, *, bar: bool) -> None:

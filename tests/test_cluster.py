@@ -56,6 +56,29 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.executor.memory": "600m"}
+
+
+def submit(folder: Path, options: list[str], conf: dict[str, str], arguments: list[str]) -> str:
+    """What spark-submit and the job say."""
+    # Away from the checkout, the zip is before an installed package on the path of all processes.
+    job = folder / "explain_portfolio.py"
+    job.write_bytes((ROOT / "jobs" / "explain_portfolio.py").read_bytes())
+    pairs = [part for name, value in {**LOCAL, **conf}.items() for part in ("--conf", f"{name}={value}")]
+    done = subprocess.run(
+        [str(SPARK / "bin" / "spark-submit"), *options, *pairs, str(job), "run", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=folder,
+        env=environment(PYSPARK_DRIVER_PYTHON=sys.executable),
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
 def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: Path) -> None:
     applicants(400).to_parquet(tmp_path / "applicants.parquet", index=False)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -64,31 +87,14 @@ def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: 
     work = settings(tmp_path, model, applicants={"keep": ["region"]}, explain={"partitions": 6})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(work))
     conf = {
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.executor.memory": "600m",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "4",
         "spark.locality.wait": "0s",  # or small tasks wait for the worker that read the file
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",  # both workers or none
     }
-    command = [str(SPARK / "bin" / "spark-submit"), "--master", cluster, "--py-files", str(package)]
-    for name, value in conf.items():
-        command += ["--conf", f"{name}={value}"]
-    # Away from the checkout, the zip is before an installed package on the path of all processes.
-    job = tmp_path / "explain_portfolio.py"
-    job.write_bytes((ROOT / "jobs" / "explain_portfolio.py").read_bytes())
-    done = subprocess.run(
-        [*command, str(job), "run", "--config", "run.yaml"],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        cwd=tmp_path,
-        env=environment(PYSPARK_DRIVER_PYTHON=sys.executable),
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert re.search("400 of 400 rows explained, 0 rejected", done.stdout)
+    options = ["--master", cluster, "--py-files", str(package)]
+    said = submit(tmp_path, options, conf, ["--config", "run.yaml"])
+    assert "400 of 400 rows explained, 0 rejected" in said
     places = {tuple(line.split("\t")) for line in (tmp_path / "calls.places").read_text().splitlines()}
     executors = {(package, cwd) for package, cwd in places if re.search(r"/work[12]/", cwd)}
     assert all("spark_shap.zip/spark_shap" in package for package, _ in executors), places
@@ -102,15 +108,11 @@ def test_job_with_the_package_from_a_zip(cluster: str, package: Path, tmp_path: 
 def test_example_settings(cluster: str, package: Path, tmp_path: Path) -> None:
     applicants(400).rename(columns={"id": "application_id"}).to_parquet(tmp_path / "applicants.parquet", index=False)
     model = save(Model(tmp_path / "calls"), tmp_path / "scorecard.pkl")
-    job = tmp_path / "explain_portfolio.py"
-    job.write_bytes((ROOT / "jobs" / "explain_portfolio.py").read_bytes())
-    command = [str(SPARK / "bin" / "spark-submit"), "--properties-file", str(ROOT / "conf" / "standalone.conf")]
-    command += ["--master", cluster, "--py-files", str(package)]
+    options = ["--properties-file", str(ROOT / "conf" / "standalone.conf")]
+    options += ["--master", cluster, "--py-files", str(package)]
     # The workers here are small, and on this machine.
-    small = {"spark.executor.cores": "1", "spark.executor.memory": "600m", "spark.driver.memory": "1g"}
-    for name, value in {**small, "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}.items():
-        command += ["--conf", f"{name}={value}"]
-    command += [str(job), "run", "--config", str(ROOT / "conf" / "standalone.yaml"), "--log-format", "json"]
+    conf = {"spark.executor.cores": "1", "spark.driver.memory": "1g"}
+    arguments = ["--config", str(ROOT / "conf" / "standalone.yaml"), "--log-format", "json"]
     overrides = {
         "applicants.path": tmp_path / "applicants.parquet",
         "applicants.features": json.dumps(FEATURES),
@@ -120,19 +122,9 @@ def test_example_settings(cluster: str, package: Path, tmp_path: Path) -> None:
         "explain.shards": 2,
     }
     for name, value in overrides.items():
-        command += ["--set", f"{name}={value}"]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        cwd=tmp_path,
-        env=environment(PYSPARK_DRIVER_PYTHON=sys.executable),
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "400 of 400 rows explained, 0 rejected" in done.stdout
-    # spark-submit joins a program's standard error with its output.
-    lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith('{"time"')]
+        arguments += ["--set", f"{name}={value}"]
+    said = submit(tmp_path, options, conf, arguments)
+    assert "400 of 400 rows explained, 0 rejected" in said
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"time"')]
     assert [line["shard"] for line in lines if "shard" in line] == [1, 2]
-    assert "%|" not in done.stdout + done.stderr
+    assert "%|" not in said

@@ -108,6 +108,7 @@ def test_deltalake_reads_tables_of_plain_names(spark: SparkSession, tmp_path: Pa
         assert table.metadata().partition_columns == ["run_id", *sharded]
         assert table.to_pyarrow_table().num_rows == n_rows
     rows = deltalake.DeltaTable(str(tmp_path / "out" / "attributions")).to_pyarrow_table().to_pandas()
+    assert sorted(rows["id"]) == source["id"].tolist()
     total = [sum(row.values()) for row in rows["shap_values"]]
     np.testing.assert_allclose(total + rows["base_value"], rows["prediction"], atol=1e-6)
     assert set(rows["run_id"]) == {done.record.run_id}

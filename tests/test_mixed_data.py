@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from spark_shap import Explainer
 from spark_shap.data import german_credit_path
 from spark_shap.engine.shipping import ship_module
-from spark_shap.io.references import to_background
+from spark_shap.io.references import background_of, collect_columns
 
 ship_module("games")  # what a model's own module imports has to be installed on the workers, or sent
 
@@ -122,7 +122,7 @@ def test_spark_types_reach_the_model_as_the_backgrounds(spark, frames):
 
 def test_a_background_from_spark_has_the_types_of_the_rows_from_spark(spark, frames):
     rows = to_spark(spark, frames[1])
-    background, _ = to_background(rows, frames[0].columns)
+    background, _ = background_of(collect_columns(rows, frames[0].columns), frames[0].columns)
     assert background.dtypes.astype(str)[["int", "bool", "date"]].tolist() == ["int32", "bool", "object"]
     explainer = Explainer(Strict(background), rows, background_key="id", n_evaluations=33)
     assert explainer.feature_names == tuple(frames[0].columns)

@@ -23,7 +23,9 @@ from spark_shap.engine.explain import explain_frame
 from spark_shap.errors import ModelError, RunError, TooManyRejectsError
 from spark_shap.identity import run_identifier
 from spark_shap.intake import read_inputs
+from spark_shap.io.hash_samples import collect_sample
 from spark_shap.io.location import Location
+from spark_shap.io.references import background_of
 from spark_shap.io.runs import RUNS_SCHEMA, read_runs
 from spark_shap.io.tables import read_table
 from spark_shap.pipeline import RunResult, plan_run, run
@@ -127,12 +129,10 @@ def test_model_is_asked_once(done: Done, written: pd.DataFrame) -> None:
 
 
 def sample_of(done: Done, spark: SparkSession, where: str, size: int) -> pd.DataFrame:
-    """Rows that the run drew, by the other way in."""
-    source = spark.createDataFrame(done.data).where(where).select("id", *(f"`{name}`" for name in FEATURES))
-    from spark_shap.io.hash_samples import sample_by_hash
-    from spark_shap.io.references import to_background
-
-    return to_background(sample_by_hash(source, key=["id"], size=size, seed=7), FEATURES)[0]
+    """Rows that the run drew, drawn again."""
+    source = spark.createDataFrame(done.data).where(where)
+    rows = collect_sample(source, FEATURES, key=["id"], size=size, seed=7)
+    return background_of(rows.table, FEATURES)[0]
 
 
 def reference_of(done: Done, spark: SparkSession) -> pd.DataFrame:

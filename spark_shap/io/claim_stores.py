@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.dataframes import is_connect
 from spark_shap.errors import InputError, MissingTableError
 from spark_shap.io.files import HadoopPath, hadoop_path
+from spark_shap.io.local_rows import local_rows
 from spark_shap.io.sources import SPARK_ERRORS
 from spark_shap.io.tables import read_table, replace_run
 
@@ -32,6 +33,7 @@ __all__ = ["OtherStore", "Store", "other_store_of", "store_of"]
 
 _FOLDER = "_claims"  # hidden from readers of folders
 _SETTLE_SECONDS = 1.0
+_CLAIM = T.StructType([T.StructField(schema.RUN_ID, T.StringType()), T.StructField("claim", T.StringType())])
 _UNREADABLE: tuple[type[Exception], ...] = (InputError, *SPARK_ERRORS)
 
 
@@ -196,8 +198,7 @@ class _TableStore:
         self._replace([])
 
     def _replace(self, rows: list[tuple[str, str]]) -> None:
-        df = self.spark.createDataFrame(rows, f"{schema.RUN_ID} string, claim string").coalesce(1)
-        replace_run(df.select(F.col(schema.RUN_ID), "claim"), self.location, schema.CLAIMS, self.run_id)
+        replace_run(local_rows(self.spark, rows, _CLAIM), self.location, schema.CLAIMS, self.run_id)
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,7 @@ class RunTables:
         self.key: tuple[str, ...] = tuple(settings["applicants"]["key"])
         self.layout: str = settings["output"]["layout"]
         self.sample_size = int(settings["output"].get("sample", 0))
-        groups: dict[str, list[str]] = (settings.get("explain") or {}).get("groups") or {}
-        self._columns = (*record.feature_names, *(member for members in groups.values() for member in members))
+        self._columns = (*record.feature_names, *(name for members in record.groups.values() for name in members))
 
     @cached_property
     def _shards(self) -> dict[int, Shard]:

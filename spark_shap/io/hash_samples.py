@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["HashSample", "collect_sample", "sample_by_hash"]
+__all__ = ["HashSample", "collect_sample"]
 
 _FIRST_BYTES = 2**26  # that Spark looks at to find the rows: each task keeps as many, and wider ones come later
 _HASHES = ("hash", "second", "content")  # of the key, of the key anew, of the whole row
@@ -40,29 +40,6 @@ class HashSample(NamedTuple):
     n_left_out: int = 0
 
 
-def sample_by_hash(df: DataFrame, *, key: Sequence[str] | None, size: int | None, seed: int) -> DataFrame:
-    """Return rows chosen, and ordered, by a hash of their key.
-
-    Parameters
-    ----------
-    df
-        The population.
-    key
-        Columns that name a row; without them all columns do. Rows of equal key are told apart by all columns.
-    size
-        Rows to take; None takes all of them, in the same order.
-    seed
-        Another seed draws another sample.
-
-    Returns
-    -------
-    DataFrame
-        At most ``size`` rows, lazy; the same for every partitioning, row order and kind of session.
-    """
-    ordered = df.orderBy(*_hashes(df, key, seed))
-    return ordered if size is None else ordered.limit(size)
-
-
 def collect_sample(
     df: DataFrame,
     columns: Sequence[str],
@@ -72,21 +49,33 @@ def collect_sample(
     seed: int,
     most_bytes: int | None = None,
 ) -> HashSample:
-    """Bring some columns of a sample to the driver.
+    """Bring some columns of a sample to the driver: rows chosen, and ordered, by a hash of their key.
 
     Parameters
     ----------
-    df, key, size, seed
-        As in `sample_by_hash`.
+    df
+        The population.
     columns
         What comes, each once.
+    key
+        Columns that name a row; without them all columns do. Rows of equal key are told apart by all columns.
+    size
+        Rows to take; None takes all of them, in the same order.
+    seed
+        Another seed draws another sample.
     most_bytes
         That the rows of a sample of some size may hold together: texts in UTF-8, other values in Arrow. None for any.
 
     Returns
     -------
     HashSample
-        The first rows in the order of the hashes, `size` of them or as many as hold no more bytes; one at least.
+        The first rows in the order of the hashes, `size` of them or as many as hold no more bytes; one at least. The
+        same for every partitioning, row order and kind of session.
+
+    Raises
+    ------
+    InputError
+        A column is missing.
     """
     require_columns(df, columns, what="reference")
     widths = _Widths.of(df, columns)

@@ -39,14 +39,13 @@ def local_rows(spark: SparkSession, rows: Sequence[tuple[Any, ...]], kind: T.Str
     spark
         Classic or Connect session.
     rows
-        Values in the order of the fields, at least one row; times have a zone.
+        Values in the order of the fields; times have a zone.
     kind
         Texts, bytes, whole and real numbers, days, times, lists and maps of those.
     """
     if is_connect(spark) or int(spark.version.split(".")[0]) < _TAKES_ARROW:
         return spark.createDataFrame(list(rows), kind).coalesce(1)
-    columns = zip(*rows, strict=True)
-    arrays = [_array(values, field.dataType) for values, field in zip(columns, kind.fields, strict=True)]
+    arrays = [_array([row[at] for row in rows], field.dataType) for at, field in enumerate(kind.fields)]
     return spark.createDataFrame(pa.Table.from_arrays(arrays, names=kind.names), kind)
 
 

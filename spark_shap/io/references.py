@@ -22,36 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
-__all__ = ["background_columns", "background_of", "collect_arrow", "collect_columns", "to_background"]
-
-
-def to_background(
-    df: DataFrame, columns: Sequence[str], weight: str | None = None
-) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
-    """Bring a reference population to the driver.
-
-    Parameters
-    ----------
-    df
-        The rows, of a size that the driver holds.
-    columns
-        Features, in the order in which the model takes them.
-    weight
-        Column of row weights: finite, none below zero, not all zero.
-
-    Returns
-    -------
-    background
-        (n_background, n_features) frame.
-    weights
-        (n_background,) float64, or None.
-
-    Raises
-    ------
-    InputError
-        A column is missing, there are no rows, or the weights are no weights.
-    """
-    return background_of(collect_columns(df, columns, weight), columns, weight)
+__all__ = ["background_columns", "background_of", "collect_arrow", "collect_columns"]
 
 
 def collect_columns(df: DataFrame, columns: Sequence[str], weight: str | None = None) -> pa.Table:
@@ -69,7 +40,29 @@ def background_columns(columns: Sequence[str], weight: str | None = None) -> lis
 def background_of(
     table: pa.Table, columns: Sequence[str], weight: str | None = None
 ) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
-    """Return the background and its weights from collected rows; see `to_background`."""
+    """Return the background and its weights from collected rows.
+
+    Parameters
+    ----------
+    table
+        The rows, with the columns that `background_columns` names.
+    columns
+        Features, in the order in which the model takes them.
+    weight
+        Column of row weights: finite, none below zero, not all zero.
+
+    Returns
+    -------
+    background
+        (n_background, n_features) frame.
+    weights
+        (n_background,) float64, or None.
+
+    Raises
+    ------
+    InputError
+        There are no rows, or the weights are no weights.
+    """
     if table.num_rows == 0:
         raise InputError("reference: it has no rows; check its path and where")
     weights = _weights(table, weight) if weight else None

@@ -151,6 +151,12 @@ class RunRecord:
         return tuple(one["name"] for one in json.loads(self.references))
 
     @property
+    def groups(self) -> dict[str, list[str]]:
+        """Groups of features that are one player each, with their members."""
+        found: dict[str, list[str]] = (json.loads(self.config).get("explain") or {}).get("groups") or {}
+        return found
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that the run fills, for people."""
         config = json.loads(self.config)

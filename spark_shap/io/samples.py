@@ -77,4 +77,4 @@ def forget_sample(spark: SparkSession, location: Location, run_id: str) -> None:
         there = read_table(spark, location, schema.SAMPLE, run_id)
     except InputError:
         return
-    replace_run(spark.createDataFrame([], there.schema), location, schema.SAMPLE, run_id)
+    replace_run(there.limit(0), location, schema.SAMPLE, run_id)

@@ -80,9 +80,8 @@ def replace_run(df: DataFrame, location: Location, table: str, run_id: str) -> N
     writer.partitionBy(schema.RUN_ID).parquet(location.path(table))
     if files_of(spark, folder) <= before:
         # No rows: dynamic overwrite touched nothing, and would leave an earlier attempt's rows. The folder
-        # gets one file without rows, which also keeps the schema.
-        rowless = spark.createDataFrame([], df.drop(schema.RUN_ID).schema)
-        rowless.coalesce(1).write.mode("overwrite").parquet(folder)
+        # gets one file without rows, which also keeps the schema. Spark computes nothing for a limit of 0.
+        df.drop(schema.RUN_ID).limit(0).write.mode("overwrite").parquet(folder)
 
 
 def replace_row(df: DataFrame, location: Location, table: str, run_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def _section(evidence: ApplicantEvidence, output: str, sample: Sample, unit: str
         for at in order
     ]
     shown = order[:_STEPS] if len(order) > _STEPS + 1 else order
-    groups = _groups(evidence)
+    groups = evidence.record.groups
     labels = [names[at] if names[at] in groups else _label(names[at], own.get(names[at], "")) for at in shown]
     steps, halves = values[shown], 1.96 * errors[shown]
     rest = order[len(shown) :]
@@ -93,16 +92,12 @@ def _reasons(reasons: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _groups(evidence: ApplicantEvidence) -> dict[str, list[str]]:
-    return (json.loads(evidence.record.config).get("explain") or {}).get("groups") or {}
-
-
 def _own(evidence: ApplicantEvidence, sample: Sample) -> dict[str, str]:
     """Return the applicant's values of features, as far as they are known; of a group those of its members."""
     if not len(sample.features):
         return {}
     found = {str(name): plain(value) for name, value in sample.features.iloc[0].items()}
-    for group, members in _groups(evidence).items():
+    for group, members in evidence.record.groups.items():
         there = [f"{name} {found[name]}" for name in members if found.get(name)]
         found[group] = ", ".join(there)
     return found

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import pty
+import re
 import struct
 import sys
 import termios
@@ -197,6 +198,7 @@ def test_bar(
     assert {0, 50, 100} <= set(drawn)
     assert set(drawn) - {0, 50, 100}, drawn  # moves within a shard
     assert drawn == sorted(drawn)
+    assert re.search(r" 100/200 rows \[00:0\d<00:0\d, ", text), "the time it has taken, and the time left"
     assert "rows/s, " in text
     assert "evaluations/s]" in text
     lines = [line for line in text.replace("\r", "\n").split("\n") if line.startswith("shard ")]

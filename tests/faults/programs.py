@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 N_SHARDS = 3
-TABLES = ("attributions", "rejects", "summary", "runs", "shards")
+FOLDED = ("summary", "dependence", "reason_rates")
+COUNTS = ["rows_read", "rows_explained", "rows_rejected", "rows_left_out", "reason_rows", "model_evaluations", "shards"]
+ERRORS = ["additivity_gap_max", "std_error_median", "std_error_p99"]
 
 
 class Watched(Model):
@@ -73,8 +75,17 @@ class Asked:
         self.path.touch()
         self.start = self.path.stat().st_size
 
-    def rows(self) -> int:
-        return sum(int(line.split()[1]) for line in self.path.read_bytes()[self.start :].splitlines())
+    def calls(self) -> list[tuple[int, int]]:
+        """Process and number of rows of each call."""
+        lines = self.path.read_bytes()[self.start :].splitlines()
+        return [(int(pid), int(n_rows)) for pid, n_rows in map(bytes.split, lines)]
+
+    def rows(self, by: list[int] | None = None) -> int:
+        return sum(n_rows for pid, n_rows in self.calls() if by is None or pid in by)
+
+    def last(self, by: list[int]) -> int:
+        """How many rows some processes were asked in their last call, the fewest of any that was called."""
+        return min(n_rows for n_rows in dict(call for call in self.calls() if call[0] in by).values())
 
 
 def save(model: Any, path: Path) -> Path:
@@ -232,7 +243,7 @@ def explaining(part: int) -> Callable[[Path], bool]:
 def table(out: Path, name: str) -> pd.DataFrame:
     """A table as any reader of Parquet sees its folder: with all that lies there."""
     rows = pd.read_parquet(out / name)
-    order = [one for one in ("id", "output", "segment_by", "segment", "feature") if one in rows]
+    order = [one for one in ("id", "output", "rank", "segment_by", "segment", "feature", "bin") if one in rows]
     return rows.drop(columns="shard", errors="ignore").sort_values(order, ignore_index=True)
 
 
@@ -241,16 +252,26 @@ def numbers(rows: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def assert_same_tables(out: Path, plain: Path) -> None:
-    """Bit by bit, each row once; sums of aggregates may be taken in another order."""
+    """Bit by bit, each row once, in all tables; sums of aggregates may be taken in another order."""
     mine, theirs = table(out, "attributions"), table(plain, "attributions")
     assert mine["id"].tolist() == theirs["id"].tolist()
     for name in ("shap_values", "std_errors"):
         np.testing.assert_array_equal(numbers(mine, name), numbers(theirs, name))
     apart = ["run_id", "shap_values", "std_errors"]  # a model with another log is another run
     pd.testing.assert_frame_equal(mine.drop(columns=apart), theirs.drop(columns=apart), check_exact=True)
-    for name, how in (("rejects", {"check_exact": True}), ("summary", {"rtol": 1e-12})):
+    names = tables_in(plain)
+    assert tables_in(out) == names
+    for name in sorted(names - {"attributions", "runs", "shards"}):
         mine, theirs = (table(place, name).drop(columns="run_id") for place in (out, plain))
+        how = {"rtol": 1e-12} if name in FOLDED else {"check_exact": True}
         pd.testing.assert_frame_equal(mine, theirs, **how)  # type: ignore[call-overload]
+    mine, theirs = (run_row(place)[[*COUNTS, *ERRORS]].astype(float) for place in (out, plain))
+    np.testing.assert_array_equal(mine[COUNTS], theirs[COUNTS])
+    np.testing.assert_allclose(mine[ERRORS], theirs[ERRORS], rtol=1e-12)
+
+
+def tables_in(out: Path) -> set[str]:
+    return {one.name for one in out.iterdir() if one.is_dir() and not one.name.startswith("_")}
 
 
 def run_row(out: Path) -> pd.Series:

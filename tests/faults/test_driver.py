@@ -22,6 +22,7 @@ from faults.programs import (
     program,
     run_row,
     table,
+    tables_in,
     written,
 )
 from portfolio import applicants
@@ -48,6 +49,10 @@ def summed(out: Path) -> bool:
     return found(out, "summary/run_id=*/*.parquet")
 
 
+def reasoned(out: Path) -> bool:
+    return found(out, "reasons/run_id=*/*.parquet")
+
+
 def cleared(out: Path) -> bool:
     return summed(out) and not found(out, "_staging/run_id=*")
 
@@ -62,6 +67,7 @@ STAGES = [
     Stage("committed", committed(1), 2),
     Stage("aggregating", summing, N_SHARDS),
     Stage("aggregated", summed, N_SHARDS),
+    Stage("reasons", reasoned, N_SHARDS),
     Stage("before the commit", cleared, N_SHARDS, jvm=False),
 ]
 
@@ -72,8 +78,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     data = applicants(160)
     data.loc[40:43, "age"] = 99
     model = Watched(folder / "calls", seconds=0.2, nan_at=99)
-    explain = {"surrogate_evaluations": 600}
-    return Work(folder, model, data, output={"max_rejects": 0.1}, explain=explain)
+    sections = {
+        "output": {"max_rejects": 0.1},
+        "explain": {"surrogate_evaluations": 600},
+        "summary": {"dependence": 3},
+        "reasons": {"harm": "high", "max_evaluations": 0},
+    }
+    return Work(folder, model, data, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,7 @@ def test_killed_driver(work: Work, plain: Path, stage: Stage, tmp_path: Path) ->
     said = complete(work, out)
     assert "waiting" not in said
     assert_same_tables(out, plain)
+    assert tables_in(out) >= {"summary", "dependence", "reasons", "reason_rates", "sample", "rejects"}
     row = run_row(out)
     assert (row["status"], row["attempts"], row["rows_rejected"]) == ("complete", 2, 4)
     assert evaluations(out, 1) + evaluations(out, 2) == row["model_evaluations"]

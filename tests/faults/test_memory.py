@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faults.programs import Work, program, python_workers, run_row, table
+from faults.programs import Work, complete, program, python_workers, run_row, table
 from sklearn.linear_model import LinearRegression
 
 pytestmark = pytest.mark.slow
@@ -120,6 +121,40 @@ def test_strings_of_100_kilobytes(tmp_path: Path) -> None:
         assert "prepared with 657 applicants, which hold 64 MB" in row["method_reason"]
     assert peaks[1] < 1.2 * peaks[0], peaks
     assert peaks[1] < 800, peaks
+
+
+@pytest.mark.parametrize(
+    ("page_rows", "more"),
+    [(64, {}), (4_096, {"spark.driver.memory": "2g"})],
+    ids=["rows read at once", "a page of a file"],
+)
+def test_a_jvm_that_dies_of_memory_says_what_helps(tmp_path: Path, page_rows: int, more: dict[str, Any]) -> None:
+    """400 MB of texts in a heap of 512 MB, the least that Spark starts with."""
+    data = numbers_of(4_000, 3)
+    data["story"] = [f"{index % 50:06d}" * 17_000 for index in range(len(data))]
+    explain = {"n_evaluations": 9, "surrogate_evaluations": 0, "partitions": 1, "shards": 1}
+    features = {"features": ["x0", "x1", "story"]}
+    heap = {"spark.driver.memory": "512m"}
+    work = Work(tmp_path, Longest(), data, applicants=features, explain=explain, reference={"size": 20}, conf=heap)
+    data.to_parquet(
+        tmp_path / "applicants.parquet",
+        index=False,
+        use_dictionary=False,
+        write_batch_size=page_rows,
+        row_group_size=4_096,
+    )
+    with program(work, tmp_path / "out") as one:
+        assert one.wait() == 1
+        line = one.said.splitlines()[-1]
+    assert line.startswith("failed: "), one.said
+    assert line.count("Java ran out of memory: raise spark.driver.memory (local)") == 1, one.said
+    assert "lower spark.sql.parquet.columnarReaderBatchSize" in line
+    log = Path(line.rsplit("Spark's log: ", 1)[1].rstrip(")"))
+    assert re.search("java.lang.OutOfMemoryError|Cannot reserve additional contiguous bytes", log.read_text())
+    log.unlink()
+    work.conf = heap | {"spark.sql.parquet.columnarReaderBatchSize": 64} | more
+    complete(work, tmp_path / "out")
+    assert run_row(tmp_path / "out")["rows_explained"] == len(data)
 
 
 class Longest:

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 from faults.programs import (
@@ -22,8 +23,10 @@ from faults.programs import (
     complete,
     evaluations,
     explaining,
+    numbers,
     program,
     run_row,
+    save,
     table,
 )
 from portfolio import applicants
@@ -97,6 +100,16 @@ def test_rejects_of_several_shards(work: Work, plain: Path, tmp_path: Path) -> N
     complete(work, out)
     assert_same_tables(out, plain)
     assert (run_row(out)["rows_rejected"], run_row(out)["attempts"]) == (N_BAD, 2)
+
+
+def test_other_rows_are_explained_as_if_none_were_refused(work: Work, plain: Path, tmp_path: Path) -> None:
+    healthy = save(Watched(tmp_path / "calls", seconds=0.005), tmp_path / "model.pkl")
+    complete(work, tmp_path / "out", model={"file": str(healthy)})
+    whole, mine = table(tmp_path / "out", "attributions"), table(plain, "attributions")
+    assert whole["id"].tolist() == work.data["id"].tolist()
+    theirs = whole[whole["id"].isin(mine["id"])]
+    for name in ("shap_values", "std_errors"):
+        np.testing.assert_array_equal(numbers(mine, name), numbers(theirs, name))
 
 
 def test_full_disk(work: Work, plain: Path, tmp_path: Path) -> None:

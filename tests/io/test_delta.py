@@ -11,6 +11,7 @@ from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import InputError, RunError
+from spark_shap.io.delta import refuse_new_fields
 from spark_shap.io.location import Location
 from spark_shap.io.places import check_location
 from spark_shap.io.sources import read_source
@@ -44,7 +45,7 @@ def location(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path
         return Location(root=str(tmp_path / "out put"), format="delta")
     name = f"s{abs(hash(str(tmp_path)))}"
     spark.sql(f"CREATE SCHEMA {name} LOCATION '{tmp_path}/db'")
-    return Location(catalog_schema=name, format="delta")
+    return Location(catalog_schema=f"spark_catalog.{name}", format="delta")
 
 
 def test_replacing_touches_no_other_run(spark: SparkSession, location: Location) -> None:
@@ -104,6 +105,14 @@ def test_a_key_of_another_type_is_refused(spark: SparkSession, location: Locatio
     assert read_table(spark, location, schema.ATTRIBUTIONS).count() == 3
 
 
+def test_new_features_are_refused(spark: SparkSession, location: Location) -> None:
+    refuse_new_fields(rows(spark, "r1", ["x"]), location, schema.ATTRIBUTIONS)
+    replace_run(rows(spark, "r1", ["x", "y"]), location, schema.ATTRIBUTIONS, "r1")
+    refuse_new_fields(rows(spark, "r2", ["y"]), location, schema.ATTRIBUTIONS)
+    with pytest.raises(InputError, match=r"'attributions' has no shap_values\.z; set output\.evolve_schema: true"):
+        refuse_new_fields(rows(spark, "r2", ["x", "z"]), location, schema.ATTRIBUTIONS)
+
+
 def test_run_that_is_not_there(spark: SparkSession, location: Location) -> None:
     with pytest.raises(InputError, match="no table 'attributions' to read"):
         read_table(spark, location, schema.ATTRIBUTIONS)
@@ -149,3 +158,8 @@ def test_source(spark: SparkSession, tmp_path: Path) -> None:
     assert read_source(spark, path=str(tmp_path / "d"), format="delta", where="id > 3").count() == 6
     with pytest.raises(InputError, match="cannot be read"):
         read_source(spark, path=str(tmp_path / "nope"), format="delta")
+    spark.sql(f"CREATE TABLE ten USING delta LOCATION '{tmp_path}/d'")
+    try:
+        assert read_source(spark, table="spark_catalog.default.ten").count() == 10
+    finally:
+        spark.sql("DROP TABLE ten")

@@ -38,5 +38,7 @@ def test_values_stay_what_they_are(spark):
 @pytest.mark.skipif(pyspark.__version__.startswith("3."), reason="sessions take Arrow tables from Spark 4 on")
 def test_no_python_worker_is_asked(spark):
     row = ("a", 1, 1.0, date(2000, 1, 1), TIME, [], {})
-    lineage = local_rows(spark, [row], KIND)._jdf.queryExecution().toRdd().toDebugString()
-    assert "PythonRDD" not in lineage
+    for rows in ([row], []):
+        df = local_rows(spark, rows, KIND)
+        assert (df.schema, df.count()) == (KIND, len(rows))
+        assert "PythonRDD" not in df._jdf.queryExecution().toRdd().toDebugString()

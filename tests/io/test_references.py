@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_shap.errors import InputError
-from spark_shap.io.hash_samples import sample_by_hash
-from spark_shap.io.references import collect_arrow, to_background
+from spark_shap.io.hash_samples import collect_sample
+from spark_shap.io.references import background_columns, background_of, collect_arrow, collect_columns
 from spark_shap.models.conform import frame_from_arrow
 
 
@@ -25,14 +26,17 @@ def population(spark: SparkSession) -> DataFrame:
     )
 
 
-def keys(df: DataFrame) -> list[str]:
-    return [row[0] for row in df.collect()]
+def drawn(
+    df: DataFrame, key: list[str] | None, size: int | None, seed: int = 3, *, column: str = "key one"
+) -> list[Any]:
+    """What the rows of a sample have in a column."""
+    return collect_sample(df, [column], key=key, size=size, seed=seed).table.column(0).to_pylist()
 
 
 @pytest.mark.parametrize("key", [["key one"], ["group.id", "key one"], None])
 def test_sample_depends_on_neither_partitions_nor_order(population: DataFrame, key: list[str] | None) -> None:
     samples = [
-        keys(sample_by_hash(df, key=key, size=50, seed=3))
+        drawn(df, key, 50)
         for df in (population, population.repartition(7), population.orderBy(F.col("x").desc()).coalesce(1))
     ]
     assert samples[0] == samples[1] == samples[2]
@@ -40,30 +44,26 @@ def test_sample_depends_on_neither_partitions_nor_order(population: DataFrame, k
 
 
 def test_sample_depends_on_the_seed_and_sizes_are_nested(population: DataFrame) -> None:
-    first = keys(sample_by_hash(population, key=["key one"], size=50, seed=3))
-    assert keys(sample_by_hash(population, key=["key one"], size=80, seed=3))[:50] == first
-    assert len(set(first) & set(keys(sample_by_hash(population, key=["key one"], size=50, seed=4)))) < 10
+    first = drawn(population, ["key one"], 50)
+    assert drawn(population, ["key one"], 80)[:50] == first
+    assert len(set(first) & set(drawn(population, ["key one"], 50, 4))) < 10
 
 
 def test_sample_is_uniform(population: DataFrame) -> None:
-    samples = (sample_by_hash(population, key=["key one"], size=50, seed=seed) for seed in range(20))
-    draws = np.array([int(name[1:]) for sample in samples for name in keys(sample)])
+    draws = np.array([int(name[1:]) for seed in range(20) for name in drawn(population, ["key one"], 50, seed)])
     # The mean of 1,000 draws from 0 .. 1999 has a standard error of 18.
     assert abs(draws.mean() - 999.5) < 4 * 18.3
 
 
 def test_all_rows_come_in_the_same_order(population: DataFrame) -> None:
-    whole = keys(sample_by_hash(population.repartition(5), key=["key one"], size=None, seed=3))
+    whole = drawn(population.repartition(5), ["key one"], None)
     assert len(whole) == 2000
-    assert whole[:50] == keys(sample_by_hash(population, key=["key one"], size=50, seed=3))
+    assert whole[:50] == drawn(population, ["key one"], 50)
 
 
 def test_rows_of_equal_key_are_told_apart(spark: SparkSession) -> None:
     df = spark.range(200).select(F.lit("same").alias("key"), "id")
-    picks = {
-        tuple(row.id for row in sample_by_hash(d, key=["key"], size=5, seed=1).collect())
-        for d in (df, df.repartition(6), df.orderBy(F.col("id").desc()))
-    }
+    picks = {tuple(drawn(d, ["key"], 5, column="id")) for d in (df, df.repartition(6), df.orderBy(F.col("id").desc()))}
     assert len(picks) == 1
 
 
@@ -74,7 +74,7 @@ def test_timestamp_keys_do_not_depend_on_the_session_time_zone(spark: SparkSessi
     try:
         for name in ("UTC", "Asia/Tokyo"):
             spark.conf.set("spark.sql.session.timeZone", name)
-            picks.append([row.id for row in sample_by_hash(df, key=["at"], size=10, seed=1).collect()])
+            picks.append(drawn(df, ["at"], 10, column="id"))
     finally:
         spark.conf.set("spark.sql.session.timeZone", str(zone))
     assert picks[0] == picks[1]
@@ -82,7 +82,7 @@ def test_timestamp_keys_do_not_depend_on_the_session_time_zone(spark: SparkSessi
 
 def test_missing_key_is_named(population: DataFrame) -> None:
     with pytest.raises(InputError, match="reference: no column 'key_one'; did you mean 'key one'"):
-        sample_by_hash(population, key=["key_one"], size=5, seed=0)
+        drawn(population, ["key_one"], 5)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,15 @@ def test_arrow_of_no_rows_keeps_the_columns(mixed: DataFrame) -> None:
     assert (table.num_rows, table.column_names) == (0, mixed.columns)
 
 
+def background(df: DataFrame, columns: list[str], weight: str | None = None) -> tuple[Any, Any]:
+    table = collect_columns(df, columns, weight)
+    assert table.column_names == background_columns(columns, weight)
+    return background_of(table, columns, weight)
+
+
 def test_background_has_the_dtypes_of_the_worker(mixed: DataFrame) -> None:
     columns = ["text", "n.i", "flag", "day", "dec", "at", "x"]
-    frame, weights = to_background(mixed.orderBy("k"), columns, "w")
+    frame, weights = background(mixed.orderBy("k"), columns, "w")
     assert list(frame.columns) == columns
     expected = frame_from_arrow(collect_arrow(mixed.orderBy("k")).select(columns))
     expected["at"] = expected["at"].dt.tz_localize(None)  # the session's clock, as toPandas() shows it
@@ -129,12 +135,12 @@ def test_background_has_the_dtypes_of_the_worker(mixed: DataFrame) -> None:
     assert frame.iloc[1].isna().all()
     assert weights is not None
     assert weights.tolist() == [2.0, 1.0]
-    assert to_background(mixed, ["x"])[1] is None
+    assert background(mixed, ["x"])[1] is None
 
 
 def test_empty_background(mixed: DataFrame) -> None:
     with pytest.raises(InputError, match="reference: it has no rows"):
-        to_background(mixed.where("k > 5"), ["x"])
+        background(mixed.where("k > 5"), ["x"])
 
 
 @pytest.mark.parametrize(
@@ -149,4 +155,4 @@ def test_empty_background(mixed: DataFrame) -> None:
 )
 def test_weights_that_are_none(mixed: DataFrame, weight: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        to_background(mixed.withColumn("w", F.expr(weight)), ["x"], "w")
+        background(mixed.withColumn("w", F.expr(weight)), ["x"], "w")

@@ -98,6 +98,12 @@ def test_times_without_a_zone_are_refused() -> None:
         replace(RECORD, finished_at=datetime(2026, 1, 1))
 
 
+def test_groups_are_read_from_the_configuration() -> None:
+    assert RECORD.groups == {}
+    assert replace(RECORD, config='{"explain":{"groups":null}}').groups == {}
+    assert replace(RECORD, config='{"explain":{"groups":{"money":["a","b"]}}}').groups == {"money": ["a", "b"]}
+
+
 def test_no_runs_yet(spark: SparkSession, location: Location) -> None:
     with pytest.raises(InputError, match="no table 'runs' to read"):
         read_runs(spark, location)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spark_shap import schema
 from spark_shap.errors import InputError, UsageError
 from spark_shap.io.location import Location
+from spark_shap.io.samples import forget_sample
 from spark_shap.io.tables import read_table, replace_run
 
 ODD_NAMES = ["a b", "c.d", "e`f", "g,h;i{}()", "ü = é", "tab\tline\n", "1"]
@@ -52,6 +54,26 @@ def test_replacing_touches_no_other_run(spark: SparkSession, location: Location)
     assert files(folder / "run_id=r2") == other
     assert read_table(spark, location, schema.ATTRIBUTIONS, "r1").count() == 5
     assert read_table(spark, location, schema.ATTRIBUTIONS).count() == 8
+
+
+def test_no_rows_are_written_without_a_python_worker(
+    spark: SparkSession, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lineages, parquet = [], DataFrameWriter.parquet
+
+    def noting(writer: Any, *arguments: Any) -> None:
+        lineages.append(writer._df._jdf.queryExecution().toRdd().toDebugString())
+        parquet(writer, *arguments)
+
+    monkeypatch.setattr(DataFrameWriter, "parquet", noting)
+    empty = spark.range(3).selectExpr("'r1' AS run_id", "id AS key").where("key > 5")
+    replace_run(empty, location, schema.REJECTS, "r1")
+    forget_sample(spark, location, "r1")
+    replace_run(spark.range(2).selectExpr("'r1' AS run_id", "id AS key"), location, schema.SAMPLE, "r1")
+    forget_sample(spark, location, "r1")
+    assert len(lineages) == 5
+    assert not [one for one in lineages if "PythonRDD" in one]
+    assert read_table(spark, location, schema.SAMPLE, "r1").count() == 0
 
 
 def test_a_run_without_rows_replaces_one_with_rows(spark: SparkSession, location: Location) -> None:
