@@ -35,6 +35,7 @@ def start(spark: Any, folder: Path, n_rows: int, **explain: Any) -> tuple[RunRes
     return run(spark, config), data
 
 
+@pytest.mark.slow
 def test_every_row_lightly(spark: Any, tmp_path: Path) -> None:
     result, data = start(spark, tmp_path, 1500)
     record = result.record

@@ -199,6 +199,7 @@ class Table:
         return np.tanh(x[:, 0] * x[:, 1]) + x[:, 2] + self.table[place]
 
 
+@pytest.mark.slow
 def test_references_groups_and_curves(spark_connect: SparkSession, tmp_path: Path) -> None:
     applicants(120).to_parquet(tmp_path / "applicants.parquet", index=False)
     given = settings(

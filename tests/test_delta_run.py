@@ -82,6 +82,7 @@ def test_model_is_asked_once(spark: SparkSession, tmp_path: Path, monkeypatch: p
     assert worker_rows(tmp_path / "calls") - before[0] == done.record.model_evaluations
 
 
+@pytest.mark.slow
 def test_rerun_replaces_and_another_seed_adds(spark: SparkSession, result: RunResult, folder: Path) -> None:
     assert start(spark, folder).record.run_id == result.record.run_id
     other = start(spark, folder, explain={"seed": 8})

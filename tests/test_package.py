@@ -116,6 +116,7 @@ def test_a_folder_made_by_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_removed(tmp_path: Path) -> None:
     place = tmp_path / "venv"
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "SPARK_SHAP_VENV": str(place)}

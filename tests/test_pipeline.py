@@ -353,7 +353,15 @@ def test_counts_add_up(rejected: Done, spark: SparkSession) -> None:
     assert len(rejected.table(spark, "attributions")) == 193
 
 
-@pytest.mark.parametrize(("limit", "passes"), [(7, True), (6, False), (0.036, True), (0.03, False)])
+@pytest.mark.parametrize(
+    ("limit", "passes"),
+    [
+        pytest.param(7, True, marks=pytest.mark.slow),
+        (6, False),
+        (0.036, True),
+        pytest.param(0.03, False, marks=pytest.mark.slow),
+    ],
+)
 def test_max_rejects(spark: SparkSession, rejected: Done, tmp_path: Path, limit: float, passes: bool) -> None:
     values = json.loads(json.dumps(rejected.config.model_dump(mode="json", by_alias=True)))
     values["output"] |= {"path": str(tmp_path / "out"), "max_rejects": limit}

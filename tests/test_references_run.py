@@ -227,6 +227,7 @@ def test_a_reference_that_cannot_be_is_named(
         start(spark, folder, references={"mine": reference})
 
 
+@pytest.mark.slow
 def test_the_report_shows_each_reference_with_its_own_numbers(
     spark: SparkSession, result: RunResult, lines: pd.DataFrame
 ) -> None:

@@ -230,6 +230,7 @@ def test_a_sampled_share_speaks_of_the_portfolio() -> None:
             summarize_table(table, sampled_share=share)
 
 
+@pytest.mark.slow
 def test_thousands_of_segments_bring_no_more_to_the_driver() -> None:
     table = attributions(4000)
     table = table.append_column("branch", pa.array(np.arange(4000) // 2))

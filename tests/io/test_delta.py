@@ -39,7 +39,7 @@ def struct_names(df: DataFrame) -> list[str]:
     return list(df.schema["shap_values"].dataType.names)  # type: ignore[attr-defined]  # a struct
 
 
-@pytest.fixture(params=["path", "catalog"])
+@pytest.fixture(params=["path", pytest.param("catalog", marks=pytest.mark.slow)])
 def location(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Location:
     if request.param == "path":
         return Location(root=str(tmp_path / "out put"), format="delta")

@@ -454,6 +454,7 @@ def fold(read, rows):
     return np.stack([weighted[:, read.feature_of_column == i].sum(axis=1) for i in range(read.n_features)], axis=1)
 
 
+@pytest.mark.slow
 def test_wide_one_hot_columns_stay_sparse():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"place": rng.integers(0, 10**6, 20_000).astype(str), "x": rng.normal(size=20_000)})
