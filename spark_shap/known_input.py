@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 from spark_shap.engine.door import Census
 from spark_shap.io.hash_samples import HashSample
+from spark_shap.io.sources import SPARK_ERRORS
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from spark_shap.io.kept_work import KeptWork
 
@@ -68,11 +70,17 @@ class KnownInput:
             self.kept.keep(self._name, partial(_bytes, known))
 
     def _name(self) -> str:
-        spark, frame = self.frame.sparkSession, self.frame
-        rows = [tuple(row) for row in spark.sql("SET").collect()]
-        settings = sorted(row for row in rows if row[0].startswith(_SETTINGS) and row[0] != _NO_MATTER)
-        what = [self.identity, frame.schema.json(), self.sampled, spark.version, settings]
+        what = [self.identity, self.frame.schema.json(), self.sampled, _settings(self.frame.sparkSession)]
         return sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _settings(spark: SparkSession) -> list[Any]:
+    """Return what files are read by, beside what they are; something else each time where a platform does not tell."""
+    try:
+        rows = [tuple(row) for row in spark.sql("SET").collect()]
+    except SPARK_ERRORS:
+        return [uuid4().hex]
+    return [spark.version, sorted(row for row in rows if row[0].startswith(_SETTINGS) and row[0] != _NO_MATTER)]
 
 
 def _bytes(known: Known) -> bytes:
