@@ -80,6 +80,7 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert "--max-rejects" in call([*ENTRY, "run", "--help"], tmp_path).out
 
 
+@pytest.mark.slow
 def test_run_prints_the_result(tmp_path: Path) -> None:
     said = call([*ENTRY, "run", "--config", config(tmp_path)], tmp_path)
     assert said.code == 0, said.err

@@ -95,6 +95,7 @@ def test_the_next_attempt_neither_fits_nor_counts_again(
         pd.testing.assert_frame_equal(one, other)
 
 
+@pytest.mark.slow
 def test_another_run_does_its_own(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int], looks: list[str]
 ) -> None:

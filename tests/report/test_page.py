@@ -307,6 +307,7 @@ def test_odd_values_are_drawn():
     assert "No applicants to draw" in run_page(replace(found, samples={case.OUTPUT: none}))
 
 
+@pytest.mark.slow
 def test_outputs_without_figures_are_named(undrawn):
     outputs = [f"class {place}" for place in range(8)]
     page = Page(run_page(case.evidence(outputs=outputs)))
